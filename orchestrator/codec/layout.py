@@ -1,0 +1,163 @@
+"""Where each value of a service sits in the tensors of its Triton model: names, shapes, batch axis.
+
+The compiler writes it into config.pbtxt, the invoker and the worker pack and unpack by it, so it has one home.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.codec.codec import Packed
+from orchestrator.codec.registry import codec_of, row_codec_of
+from orchestrator.errors import InvalidInput
+from orchestrator.spec import ANY, ApiSpec, DType, ServiceSpec, TensorSpec, ValueSpec
+
+__all__ = ["API_PARAMETER", "HINT_PREFIX", "RESULT", "Layout", "PackedCall"]
+
+API_PARAMETER: Final = "api"
+"""Request parameter that names the API where a service has several."""
+HINT_PREFIX: Final = "hint."
+"""Request parameter `hint.<tensor>`: see `Packed.hint`."""
+RESULT: Final = "result"
+_NO_ARGUMENTS: Final = "call"
+
+
+@dataclass(frozen=True, slots=True)
+class PackedCall:
+    """A call as tensors and request parameters."""
+
+    tensors: dict[str, NDArray[Any]]
+    parameters: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The tensors of one API.
+
+    Attributes:
+        several: the service has several APIs, which share one Triton model: names are `api.argument`.
+        batched: the model has a batch axis in front of every tensor.
+    """
+
+    api: ApiSpec
+    several: bool
+    batched: bool
+
+    @classmethod
+    def of(cls, service: ServiceSpec, api: ApiSpec) -> "Layout":
+        return cls(api, len(service.apis) > 1, service.max_batch_size > 0)
+
+    def name_of(self, value_name: str) -> str:
+        return f"{self.api.name}.{value_name}" if self.several else value_name
+
+    @property
+    def result_name(self) -> str:
+        return self.name_of(RESULT)
+
+    def inputs(self) -> Iterator[TensorSpec]:
+        """All inputs, batch axis included.
+
+        An API that can be called without arguments has one more, which nobody needs to send: Triton's HTTP protocol
+        wants at least one input in a request.
+        """
+        for argument in self.api.arguments:
+            yield self._tensor(argument.name, argument.value, self._input_axis, optional=not argument.required)
+        if not any(argument.required for argument in self.api.arguments):
+            shape = (ANY, 1) if self.batched else (1,)
+            yield TensorSpec(name=self.name_of(_NO_ARGUMENTS), dtype=DType.BOOL, shape=shape, optional=True)
+
+    def output(self) -> TensorSpec:
+        """The result's tensor, batch axis included."""
+        axis = self.api.batch.output_axis if self.api.batch else None
+        return self._tensor(RESULT, self.api.result, axis, optional=False)
+
+    def pack(self, plains: Mapping[str, Any]) -> PackedCall:
+        """The arguments of one call.
+
+        Args:
+            plains: argument name -> plain form; arguments left to their defaults are missing.
+
+        Raises:
+            InvalidInput: a value cannot be carried (an integer over 64 bits, half a surrogate pair).
+        """
+        tensors: dict[str, NDArray[Any]] = {}
+        parameters: dict[str, str] = {API_PARAMETER: self.api.name} if self.several else {}
+        for argument in self.api.arguments:
+            if argument.name in plains:
+                name = self.name_of(argument.name)
+                try:
+                    packed = self._pack(argument.value, plains[argument.name], self._input_axis)
+                except ValueError as error:
+                    raise InvalidInput.at([argument.name], str(error)) from error
+                tensors[name] = packed.tensor
+                if packed.hint:
+                    parameters[HINT_PREFIX + name] = packed.hint
+        if not tensors:
+            tensors[self.name_of(_NO_ARGUMENTS)] = np.ones((1, 1) if self.batched else (1,), dtype=np.bool_)
+        return PackedCall(tensors, parameters)
+
+    def unpack(self, tensors: Mapping[str, NDArray[Any]], parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Reads `pack` back; also what a plain Triton client sent.
+
+        Raises:
+            InvalidInput: a required tensor is missing, or cannot be such a value.
+        """
+        plains: dict[str, Any] = {}
+        for argument in self.api.arguments:
+            name = self.name_of(argument.name)
+            tensor = tensors.get(name)
+            if tensor is None:
+                if argument.required:
+                    raise InvalidInput.at([argument.name], "Field required", kind="missing")
+                continue
+            packed = Packed(tensor, str(parameters.get(HINT_PREFIX + name, "")))
+            try:
+                plains[argument.name] = self._unpack(argument.value, packed, self._input_axis)
+            except ValueError as error:
+                raise InvalidInput.at([argument.name], str(error)) from error
+        return plains
+
+    def pack_result(self, plain: Any) -> NDArray[Any]:
+        """The result of one call as its tensor, in its own shape and dtype (Triton passes both on)."""
+        api = self.api
+        if api.batch is not None:
+            return row_codec_of(api.result.kind).result_rows(api.result, plain, api.batch.output_axis)
+        tensor = codec_of(api.result.kind).result_tensor(api.result, plain)
+        return tensor[np.newaxis] if self.batched else tensor
+
+    def unpack_result(self, tensor: NDArray[Any]) -> Any:
+        """Reads `pack_result` back."""
+        value = self.api.result
+        if self.api.batch is not None:
+            return row_codec_of(value.kind).from_rows(value, Packed(tensor), self.api.batch.output_axis)
+        return codec_of(value.kind).from_tensor(value, Packed(tensor[0] if self.batched else tensor))
+
+    @property
+    def _input_axis(self) -> int | None:
+        return self.api.batch.input_axis if self.api.batch else None
+
+    def _tensor(self, name: str, value: ValueSpec, axis: int | None, *, optional: bool) -> TensorSpec:
+        if axis is not None:
+            carrier = row_codec_of(value.kind).row_carrier(value, axis)
+        else:
+            carrier = codec_of(value.kind).carrier(value)
+        shape = (ANY, *(carrier.shape or (1,))) if self.batched else carrier.shape
+        return TensorSpec(name=self.name_of(name), dtype=carrier.dtype, shape=shape, optional=optional)
+
+    def _pack(self, value: ValueSpec, plain: Any, axis: int | None) -> Packed:
+        if axis is not None:
+            return row_codec_of(value.kind).to_rows(value, plain, axis)
+        packed = codec_of(value.kind).to_tensor(value, plain)
+        return Packed(packed.tensor[np.newaxis], packed.hint) if self.batched else packed
+
+    def _unpack(self, value: ValueSpec, packed: Packed, axis: int | None) -> Any:
+        if axis is not None:
+            return row_codec_of(value.kind).from_rows(value, packed, axis)
+        if self.batched:
+            if len(packed.tensor) != 1:
+                raise ValueError(f"{self.api.name} does not batch: send one row, not {len(packed.tensor)}")
+            packed = Packed(packed.tensor[0], packed.hint)
+        return codec_of(value.kind).from_tensor(value, packed)

@@ -1,0 +1,101 @@
+"""Lists in batchable APIs: one row an item, so that Triton counts and merges items."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from orchestrator.codec.codec import Carrier, Codec, Packed
+from orchestrator.codec.scalar import BooleanCodec, IntegerCodec, NumberCodec, TextCodec
+from orchestrator.codec.structure import JsonCodec
+from orchestrator.spec import ValueKind, ValueSpec
+
+__all__ = ["RowsCodec"]
+
+_ITEM_CODECS: dict[ValueKind, Codec] = {
+    codec.kind: codec for codec in (TextCodec(), IntegerCodec(), NumberCodec(), BooleanCodec(), JsonCodec())
+}
+
+
+def _item(value: ValueSpec) -> tuple[Codec, ValueSpec]:
+    if value.item is None:
+        raise ValueError("a list of rows needs a description of its items")
+    return _ITEM_CODECS[value.item.kind], value.item
+
+
+class RowsCodec:
+    """The plain form is a list of the items' plain forms; one row of the tensor an item."""
+
+    kind = ValueKind.ROWS
+
+    def carrier(self, value: ValueSpec) -> Carrier:
+        carrier = self.row_carrier(value, 0)
+        return Carrier(carrier.dtype, (-1, *carrier.shape))
+
+    def row_carrier(self, value: ValueSpec, axis: int) -> Carrier:
+        codec, item = _item(value)
+        return codec.carrier(item)
+
+    def edge_type(self, value: ValueSpec) -> Any:
+        codec, item = _item(value)
+        return list[codec.edge_type(item)]  # type: ignore[misc]  # a type made at run time
+
+    def to_json(self, value: ValueSpec, plain: Any) -> bytes:
+        codec, item = _item(value)
+        return b"[" + b",".join(codec.to_json(item, row) for row in plain) + b"]"
+
+    def to_tensor(self, value: ValueSpec, plain: Any) -> Packed:
+        return self.to_rows(value, plain, 0)
+
+    def from_tensor(self, value: ValueSpec, packed: Packed) -> Any:
+        return self.from_rows(value, packed, 0)
+
+    def to_rows(self, value: ValueSpec, plain: Any, axis: int) -> Packed:
+        codec, item = _item(value)
+        if not plain:
+            carrier = codec.carrier(item)
+            return Packed(np.empty((0, *carrier.shape), dtype=carrier.dtype.numpy))
+        return Packed(np.stack([codec.to_tensor(item, row).tensor for row in plain]))
+
+    def result_tensor(self, value: ValueSpec, plain: Any) -> NDArray[Any]:
+        return self.to_rows(value, plain, 0).tensor
+
+    def result_rows(self, value: ValueSpec, plain: Any, axis: int) -> NDArray[Any]:
+        return self.to_rows(value, plain, axis).tensor
+
+    def from_rows(self, value: ValueSpec, packed: Packed, axis: int) -> Any:
+        codec, item = _item(value)
+        return [codec.from_tensor(item, Packed(row)) for row in packed.tensor.reshape(len(packed.tensor), -1)]
+
+    def to_python(self, value: ValueSpec, plain: Any, adapter: TypeAdapter[Any]) -> Any:
+        codec, item = _item(value)
+        if codec.kind is ValueKind.JSON:
+            return adapter.validate_json(self.to_json(value, plain))
+        return adapter.validate_python(plain)
+
+    def from_python(self, value: ValueSpec, python: Any, adapter: TypeAdapter[Any]) -> Any:
+        codec, item = _item(value)
+        listed = python.tolist() if isinstance(python, np.ndarray) else list(python)
+        checked = adapter.validate_python(listed)
+        if codec.kind is ValueKind.JSON:
+            any_adapter = TypeAdapter(Any)
+            return [codec.from_python(item, row, any_adapter) for row in checked]
+        return adapter.dump_python(checked, mode="json")
+
+    def count(self, python: Any, axis: int) -> int:
+        return len(python)
+
+    def join(self, pythons: Sequence[Any], axis: int) -> Any:
+        return [row for rows in pythons for row in rows]
+
+    def split(self, python: Any, sizes: Sequence[int], axis: int) -> list[Any]:
+        parts, start = [], 0
+        for size in sizes:
+            parts.append(python[start : start + size])
+            start += size
+        return parts
+
+    def joinable(self, python: Any, axis: int) -> Hashable:
+        return None

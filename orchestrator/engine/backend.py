@@ -1,0 +1,79 @@
+"""The one seam between a call and whatever runs it: tensors in, tensors out.
+
+Implementations: `triton.transport.TritonBackend` (network), `worker.local.LocalBackend` (this process). Nothing above
+this seam knows how tensors travel; nothing below it knows HTTP, JSON or the user's types.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Backend", "InferRequest", "InferResponse", "Tensors"]
+
+Tensors = Mapping[str, NDArray[Any]]
+"""Tensor name -> array. Text travels as an object array of `bytes` (Triton's BYTES)."""
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """One inference.
+
+    Attributes:
+        model: name of the Triton model.
+        inputs: tensors by name, shapes as the model's config wants them (batch axis included where it batches).
+        parameters: request parameters; they reach the worker unchanged (str, int or bool: Triton knows no others).
+        request_id: the caller's id, for logs on both sides.
+        timeout_s: seconds from now after which the answer is of no use; None for no limit.
+    """
+
+    model: str
+    inputs: Tensors
+    parameters: Mapping[str, str | int | bool] = field(default_factory=dict)
+    request_id: str = ""
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InferResponse:
+    """The answer to one inference, or one part of a stream.
+
+    Attributes:
+        outputs: tensors by name, dtype and shape as the worker made them.
+    """
+
+    outputs: Tensors
+
+
+class Backend(Protocol):
+    """Runs inferences. Safe for concurrent use from one event loop.
+
+    Every method raises only `orchestrator.errors.CallError`s: `InvalidInput`, `EndpointNotFound` (no such model),
+    `BackendUnavailable`, `DeadlineExceeded`, `Overloaded`, `ServiceFault`, `OutputMismatch`, and the errors that the worker
+    sent. Cancelling the awaiting task cancels the inference as far as it can still be cancelled.
+    """
+
+    async def infer(self, request: InferRequest) -> InferResponse:
+        """Runs a model that gives one answer."""
+        ...
+
+    def stream(self, request: InferRequest) -> AsyncGenerator[InferResponse, None]:
+        """Runs a model that gives any number of answers (a decoupled Triton model), each as soon as it is there."""
+        ...
+
+    async def ready(self, model: str) -> bool:
+        """Whether the model can answer now. Never raises: what cannot be reached is not ready."""
+        ...
+
+    async def close(self) -> None:
+        """Releases connections; in-flight calls fail with `BackendUnavailable`."""
+        ...
+
+
+def text_tensor(*items: bytes) -> NDArray[np.object_]:
+    """A one-dimensional BYTES tensor of the given items."""
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    return array

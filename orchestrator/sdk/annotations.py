@@ -1,0 +1,172 @@
+"""A Python annotation -> what it is as data."""
+
+import types
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
+
+import numpy as np
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError
+
+from orchestrator.codec import markers
+from orchestrator.spec import DType, ValueKind, ValueSpec
+
+__all__ = ["UnsupportedAnnotation", "describe"]
+
+Direction = Literal["argument", "result"]
+
+_SCALARS: Final[Mapping[Any, ValueKind]] = {
+    str: ValueKind.TEXT,
+    int: ValueKind.INTEGER,
+    float: ValueKind.NUMBER,
+    bool: ValueKind.BOOLEAN,
+}
+_OPAQUE_SCHEMAS: Final = frozenset(
+    {"function-before", "function-wrap", "function-plain", "custom-error", "is-instance", "call", "lax-or-strict"}
+)
+
+
+class UnsupportedAnnotation(Exception):
+    """The annotation cannot cross a network; the message says why and what can."""
+
+
+def describe(annotation: Any, direction: Direction, *, rows: bool = False) -> ValueSpec:
+    """Reads one annotation.
+
+    Args:
+        annotation: resolved, `Annotated` kept.
+        direction: whether values of it come in or go out (a pydantic model may have another schema for each).
+        rows: the value has one row an item, in a batchable API.
+
+    Raises:
+        UnsupportedAnnotation: no codec carries such a type.
+    """
+    base, metadata = _split(annotation)
+    if base is np.ndarray or get_origin(base) is np.ndarray:
+        return _array(base, metadata)
+    if rows:
+        item = _item_of(base)
+        if item is None:
+            raise UnsupportedAnnotation(
+                f"a batchable API takes and returns numpy arrays or lists with one row an item, not {_shown(annotation)}"
+            )
+        schema = _schema(annotation, direction)
+        return ValueSpec(kind=ValueKind.ROWS, json_schema=schema, item=describe(item, direction))
+    kind = _SCALARS.get(base, ValueKind.JSON)
+    opaque = kind is not ValueKind.JSON or base is not Any
+    return ValueSpec(
+        kind=kind,
+        json_schema=_schema(annotation, direction),
+        opaque=opaque and direction == "argument" and _is_opaque(annotation),
+    )
+
+
+def adapter_of(annotation: Any) -> TypeAdapter[Any]:
+    """The validator of the user's own type (arrays: of anything; their codec checks them)."""
+    base, _ = _split(annotation)
+    return TypeAdapter(Any if base is np.ndarray or get_origin(base) is np.ndarray else annotation)
+
+
+def _split(annotation: Any) -> tuple[Any, Sequence[Any]]:
+    if get_origin(annotation) is Annotated:
+        base, *metadata = get_args(annotation)
+        inner, more = _split(base)
+        return inner, [*more, *metadata]
+    return annotation, []
+
+
+def _item_of(base: Any) -> Any:
+    if base is list:
+        return Any
+    if get_origin(base) is list:
+        return get_args(base)[0]
+    return None
+
+
+def _array(base: Any, metadata: Sequence[Any]) -> ValueSpec:
+    dtype: DType | None = None
+    shape: tuple[int, ...] | None = None
+    for argument in get_args(base):
+        for name in get_args(argument):  # ndarray[shape, dtype[float32]]
+            if isinstance(name, type) and issubclass(name, np.generic):
+                dtype = _dtype(np.dtype(name).name) if not _is_abstract(name) else None
+    for mark in metadata:
+        if isinstance(mark, markers.DType):
+            dtype = _dtype(mark.dtype)
+        elif isinstance(mark, markers.Shape):
+            shape = mark.dimensions
+    return ValueSpec(kind=ValueKind.ARRAY, json_schema=_array_schema(dtype, shape), dtype=dtype, shape=shape)
+
+
+def _is_abstract(scalar: type[np.generic]) -> bool:
+    return scalar in (np.generic, np.number, np.integer, np.floating, np.inexact, np.signedinteger, np.unsignedinteger)
+
+
+def _dtype(name: str) -> DType:
+    if name.startswith(("str", "bytes")) or name == "object":
+        return DType.BYTES
+    try:
+        return DType.of(name)
+    except KeyError:
+        known = ", ".join(dtype.numpy for dtype in DType if dtype is not DType.BYTES)
+        raise UnsupportedAnnotation(f"dtype {name} has no tensor type in Triton; use one of {known}, str") from None
+
+
+def _array_schema(dtype: DType | None, shape: tuple[int, ...] | None) -> dict[str, Any]:
+    """JSON Schema of nested lists; `format: tensor` with `dtype` and `shape` is what BentoML's clients look for."""
+    leaf: dict[str, Any] = {}
+    if dtype is not None:
+        kind = "boolean" if dtype is DType.BOOL else "string" if dtype is DType.BYTES else "number"
+        leaf = {"type": "integer" if "INT" in dtype else kind}
+    if shape is None:
+        return {"type": "array", "items": {}, "description": "numbers in nested lists"} | _tensor_words(dtype, shape)
+    schema = leaf
+    for axis in reversed(shape):
+        schema = {"type": "array", "items": schema}
+        if axis >= 0:
+            schema |= {"minItems": axis, "maxItems": axis}
+    return schema | _tensor_words(dtype, shape)
+
+
+def _tensor_words(dtype: DType | None, shape: tuple[int, ...] | None) -> dict[str, Any]:
+    words: dict[str, Any] = {"format": "tensor"}
+    if dtype is not None:
+        words["dtype"] = "str" if dtype is DType.BYTES else dtype.numpy
+    if shape is not None:
+        words["shape"] = list(shape)
+    return words
+
+
+def _schema(annotation: Any, direction: Direction) -> dict[str, Any]:
+    try:
+        return TypeAdapter(annotation).json_schema(mode="validation" if direction == "argument" else "serialization")
+    except (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema, PydanticUserError, TypeError) as error:
+        raise UnsupportedAnnotation(
+            f"{_shown(annotation)} has no JSON form; use str, int, float, bool, list, dict, numpy.ndarray or a pydantic model"
+        ) from error
+
+
+def _is_opaque(annotation: Any) -> bool:
+    """Whether the user's own validators run before pydantic's: then the schema may refuse what they would accept."""
+    seen: set[int] = set()
+
+    def walk(node: Any) -> bool:
+        if id(node) in seen:
+            return False
+        seen.add(id(node))
+        if isinstance(node, Mapping):
+            config = node.get("config") or {}
+            if node.get("type") in _OPAQUE_SCHEMAS or config.get("validate_by_name") or config.get("populate_by_name"):
+                return True
+            return any(walk(child) for child in node.values())
+        return isinstance(node, (list, tuple)) and any(walk(child) for child in node)
+
+    return walk(TypeAdapter(annotation).core_schema)
+
+
+def _shown(annotation: Any) -> str:
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return annotation.__name__ if annotation.__module__ == "builtins" else f"{annotation.__module__}.{annotation.__qualname__}"
+    return str(annotation).replace("typing.", "")
+
+

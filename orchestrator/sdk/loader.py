@@ -1,0 +1,98 @@
+"""`module:Class` -> `Definition`, with one clear sentence for whatever goes wrong in between."""
+
+import difflib
+import importlib
+import inspect
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from orchestrator.errors import DefinitionError
+from orchestrator.sdk.decorators import service_options_of
+from orchestrator.sdk.definition import Definition
+from orchestrator.sdk.reader import read_service
+
+__all__ = ["load_service"]
+
+
+def load_service(target: str, working_dir: Path) -> Definition:
+    """Imports the user's module and reads the class.
+
+    Args:
+        target: `module:Class`, or `module` where the module has one service.
+        working_dir: folder that the module is imported from; it is put first on `sys.path` and stays there, because
+            the user's code may import its neighbours at any time.
+
+    Raises:
+        DefinitionError: the folder, the module or the class is not there, the module fails on import, or the class
+            cannot be served.
+    """
+    module_name, colon, class_name = target.partition(":")
+    if not module_name or (colon and not class_name):
+        raise DefinitionError(f"{target!r} does not name a service", hint="write module:Class, such as service:Iris")
+    if not working_dir.is_dir():
+        raise DefinitionError(f"the working directory {working_dir} does not exist")
+    folder = str(working_dir.resolve())
+    if sys.path[:1] != [folder]:
+        sys.path.insert(0, folder)
+    module = _import(module_name, folder)
+    cls = _class_in(module, class_name, module_name)
+    return read_service(cls, f"{module_name}:{cls.__name__}")
+
+
+def _import(name: str, folder: str) -> ModuleType:
+    name = name.removesuffix(".py").replace("/", ".") if name.endswith(".py") else name
+    try:
+        return importlib.import_module(name)
+    except DefinitionError:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            near = difflib.get_close_matches(name, [path.stem for path in Path(folder).glob("*.py")], 1)
+            hint = f"did you mean {near[0]!r}?" if near else "--working-dir names the folder of the module"
+            raise DefinitionError(f"no module {name!r} in {folder}", hint=hint) from error
+        raise _import_failed(name, error, f"pip install the package that has {error.name!r}") from error
+    except SyntaxError as error:
+        raise DefinitionError(f"syntax error: {error.msg}", file=error.filename, line=error.lineno) from error
+    except Exception as error:  # noqa: BLE001  # the user's module may raise anything
+        raise _import_failed(name, error, None) from error
+
+
+def _import_failed(name: str, error: Exception, hint: str | None) -> DefinitionError:
+    """The error at the deepest line of the user's own code."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<") and frame.filename != __file__
+    ]
+    last = frames[-1] if frames else None
+    text = f"importing {name!r} failed: {type(error).__name__}: {error}"
+    return DefinitionError(
+        text, file=last.filename if last else None, line=last.lineno if last else None, hint=hint
+    )
+
+
+def _class_in(module: ModuleType, name: str, module_name: str) -> type:
+    services = {
+        key: value
+        for key, value in vars(module).items()
+        if inspect.isclass(value) and service_options_of(value) is not None
+    }
+    if not name:
+        own = {key: value for key, value in services.items() if value.__module__ == module.__name__}
+        if len(own) == 1:
+            return next(iter(own.values()))
+        listed = ", ".join(f"{module_name}:{key}" for key in own)
+        raise DefinitionError(
+            f"{module_name!r} has {len(own)} services", hint=f"name one: {listed}" if own else "put @service above a class"
+        )
+    found = getattr(module, name, None)
+    if found is None:
+        near = difflib.get_close_matches(name, list(services) or list(vars(module)), 1)
+        listed = ", ".join(services) or "none"
+        hint = f"did you mean {module_name}:{near[0]}?" if near else f"its services: {listed}"
+        raise DefinitionError(f"module {module_name!r} has no class {name!r}", file=module.__file__, hint=hint)
+    if not inspect.isclass(found):
+        raise DefinitionError(f"{module_name}:{name} is not a class", file=module.__file__)
+    return found

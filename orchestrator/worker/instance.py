@@ -1,0 +1,58 @@
+"""From an exported version to a running instance of the user's class."""
+
+import logging
+from pathlib import Path
+from typing import Any, Final
+
+from orchestrator.errors import DefinitionError
+from orchestrator.sdk import Definition, load_service
+from orchestrator.spec import ServiceSpec
+
+__all__ = ["load_definition", "make_instance"]
+
+logger = logging.getLogger("orchestrator.worker")
+_INTERFACE: Final = {"name": True, "apis": {"__all__": {"name": True, "arguments": True, "result": True, "batch": True}}}
+_WORDS: Final = {"json_schema", "default", "has_default_example", "opaque"}
+
+
+def load_definition(spec: ServiceSpec, folder: Path) -> Definition:
+    """The user's class as exported.
+
+    Args:
+        spec: of the exported version.
+        folder: the user's code.
+
+    Raises:
+        DefinitionError: it cannot be imported, or its APIs are no longer the exported ones.
+    """
+    definition = load_service(spec.target, folder)
+    if _interface(definition.spec) != _interface(spec):
+        raise DefinitionError(
+            f"{spec.target} in {folder} is not what was exported: its APIs have changed",
+            hint="run `orchestrator export` again",
+        )
+    return Definition(definition.cls, spec, definition.apis)
+
+
+def make_instance(definition: Definition) -> Any:
+    """Calls the user's `__init__`.
+
+    Raises:
+        DefinitionError: it failed; the traceback is in the log.
+    """
+    try:
+        return definition.cls()
+    except Exception as error:
+        logger.exception("%s.__init__ failed", definition.cls.__name__)
+        raise DefinitionError(f"{definition.cls.__name__}.__init__ failed: {type(error).__name__}: {error}") from error
+
+
+def _interface(spec: ServiceSpec) -> Any:
+    """What must not differ between the exported config and the code: tensors and batching, not words."""
+
+    def bare(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: bare(value) for key, value in node.items() if key not in _WORDS}
+        return [bare(item) for item in node] if isinstance(node, (list, tuple)) else node
+
+    return bare(spec.model_dump(mode="json", include=_INTERFACE))
