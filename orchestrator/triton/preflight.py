@@ -51,7 +51,8 @@ def check_numpy(version: str | None) -> None:
         raise ServerProcessError("numpy is not installed, and Triton's Python workers need it", hint=hint)
     if int(version.partition(".")[0]) >= 2:
         raise ServerProcessError(
-            f"numpy {version} does not work with Triton 24.10: models would load and answer with empty tensors", hint=hint
+            f"numpy {version} does not work with Triton 24.10: models would load and answer with empty tensors",
+            hint=hint,
         )
 
 
@@ -64,7 +65,9 @@ def check_shm(free_bytes: int | None, *, writable: bool, need_bytes: int = MIN_S
     if free_bytes is None:
         raise ServerProcessError("/dev/shm does not exist, and Triton passes tensors through it", hint=hint)
     if not writable:
-        raise ServerProcessError("/dev/shm is not writable, and Triton passes tensors through it", hint="mount it mode 1777")
+        raise ServerProcessError(
+            "/dev/shm is not writable, and Triton passes tensors through it", hint="mount it mode 1777"
+        )
     if free_bytes < need_bytes:
         raise ServerProcessError(
             f"/dev/shm has {free_bytes >> 20} MiB free, Triton needs {need_bytes >> 20} MiB",
@@ -79,7 +82,8 @@ def check_port(name: str, port: int, *, free: bool) -> None:
     """
     if not free:
         raise ServerProcessError(
-            f"port {port} for Triton's {name} is in use", hint="end the program that uses it, or let a free one be chosen"
+            f"port {port} for Triton's {name} is in use",
+            hint="end the program that uses it, or let a free one be chosen",
         )
 
 

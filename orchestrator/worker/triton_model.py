@@ -21,19 +21,18 @@ from orchestrator.spec import SPEC_FILE, ServiceSpec
 from orchestrator.worker.executor import Answer, Executor, WorkerCall
 from orchestrator.worker.faults import error_text
 from orchestrator.worker.instance import load_definition, make_instance
+from orchestrator.worker.source import SERVICE_PATH_VARIABLE
 
 __all__ = ["TritonPythonModel"]
 
-SERVICE_PATH_VARIABLE: Final = "ORCHESTRATOR_SERVICE_PATH"
-"""Set by `orchestrator serve`: the folder of the user's code, before what the exported config says."""
-
 _CODES: Final = (
-    (InvalidInput, pb_utils.TritonError.INVALID_ARG),
-    (EndpointNotFound, pb_utils.TritonError.NOT_FOUND),
-    (Overloaded, pb_utils.TritonError.UNAVAILABLE),
-    (BackendUnavailable, pb_utils.TritonError.UNAVAILABLE),
-    (CallCancelled, pb_utils.TritonError.CANCELLED),
+    (InvalidInput, "INVALID_ARG"),
+    (EndpointNotFound, "NOT_FOUND"),
+    (Overloaded, "UNAVAILABLE"),
+    (BackendUnavailable, "UNAVAILABLE"),
+    (CallCancelled, "CANCELLED"),
 )
+"""Names in `pb_utils.TritonError`, which the stub adds only after it has imported the model."""
 
 
 class TritonPythonModel:
@@ -71,7 +70,8 @@ class TritonPythonModel:
 
 def _response(answer: Answer | CallError) -> Any:
     if isinstance(answer, CallError):
-        code = next((code for kind, code in _CODES if isinstance(answer, kind)), pb_utils.TritonError.INTERNAL)
+        name = next((name for kind, name in _CODES if isinstance(answer, kind)), "INTERNAL")
+        code = getattr(pb_utils.TritonError, name)
         return pb_utils.InferenceResponse(error=pb_utils.TritonError(error_text(answer), code))
     return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(answer.name, answer.tensor)])
 

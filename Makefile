@@ -1,0 +1,33 @@
+.DEFAULT_GOAL := help
+PYTHON_IN_VENV := .venv/bin/python
+
+.PHONY: help setup demo serve test check format bench clean
+help: ## Shows this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+setup: ## Makes .venv with everything in it, .venv/bin/orchestrator included
+	@bash scripts/setup.sh
+
+demo: setup ## Trains, exports and serves examples/iris on a real Triton, sends requests, shows Triton's counters, stops
+	@$(PYTHON_IN_VENV) scripts/demo.py
+
+serve: setup ## Serves examples/iris until Ctrl-C
+	@.venv/bin/orchestrator serve service:Iris --working-dir examples/iris
+
+test: setup ## Passes all tests, those on the real Triton included
+	@$(PYTHON_IN_VENV) -m pytest
+
+check: setup ## ruff and mypy --strict
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+format: setup ## Formats the code
+	@.venv/bin/ruff check --fix-only --quiet .
+	@.venv/bin/ruff format --quiet .
+
+bench: setup ## Measures the front-end beside its peers, as ratios of one run
+	@$(PYTHON_IN_VENV) -m benchmarks.compare
+
+clean: ## Removes .venv and caches
+	@rm -rf .venv .mypy_cache .ruff_cache

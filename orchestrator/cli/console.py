@@ -1,0 +1,41 @@
+"""What the commands say: results on standard output, progress and errors on standard error, colour only on a terminal."""
+
+import sys
+from typing import Final
+
+from rich.console import Console
+
+from orchestrator.errors import DefinitionError, OrchestratorError, ServerProcessError, SettingsError
+
+__all__ = ["EXIT_CODES", "fail", "note", "say"]
+
+EXIT_CODES: Final[dict[type[OrchestratorError], int]] = {
+    SettingsError: 2,
+    DefinitionError: 3,
+    ServerProcessError: 4,
+    OrchestratorError: 1,
+}
+"""Error -> exit code of the command; `orchestrator --help` shows them."""
+
+_err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(line: str) -> None:
+    """A result, on standard output, at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def note(line: str) -> None:
+    """Progress, on standard error."""
+    _err.print(line, style="dim", markup=False)
+
+
+def fail(error: OrchestratorError) -> int:
+    """Says what went wrong, in one line after the end of Triton's log where that helps, and returns the exit code."""
+    if isinstance(error, ServerProcessError):
+        for line in error.log_tail[-20:]:
+            _err.print(f"  | {line}", style="dim", markup=False)
+    _err.print("error:", style="bold red", end=" ")
+    _err.print(" ".join(str(error).split()), markup=False)
+    return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)

@@ -1,0 +1,118 @@
+"""Which Triton runs a service: our own below this process, or one that runs already."""
+
+import asyncio
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from orchestrator.cli.console import note
+from orchestrator.cli.export import plan_for
+from orchestrator.compiler import Target, write_repository
+from orchestrator.errors import BackendUnavailable, ServerProcessError, SettingsError
+from orchestrator.sdk import Definition
+from orchestrator.triton import TritonBackend, TritonControl, TritonServer, prove
+from orchestrator.worker.source import SERVICE_PATH_VARIABLE
+
+__all__ = ["Engine", "engine_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Where a Triton that has the service's models loaded can be reached.
+
+    Attributes:
+        grpc_url: `host:port`.
+        metrics_url: of its Prometheus page, or None where it has none that we know.
+    """
+
+    grpc_url: str
+    metrics_url: str | None
+
+
+@contextmanager
+def engine_for(triton: str, definition: Definition, working_dir: Path) -> Generator[Engine, None, None]:
+    """Starts or finds the Triton that `--triton` names, with the service's models loaded.
+
+    Args:
+        triton: `embedded`, `docker` or a gRPC address.
+        definition: the service.
+        working_dir: folder of its code.
+
+    Raises:
+        SettingsError: `--triton` names nothing.
+        ServerProcessError: Triton or a model does not start.
+    """
+    if triton == "embedded":
+        with _embedded(definition, working_dir) as engine:
+            yield engine
+    elif triton == "docker":
+        raise SettingsError("--triton docker is not there yet", hint="use embedded, or the address of a running Triton")
+    else:
+        yield _running(triton, definition)
+
+
+@contextmanager
+def _embedded(definition: Definition, working_dir: Path) -> Generator[Engine, None, None]:
+    with tempfile.TemporaryDirectory(prefix="orchestrator-repository-") as folder, TritonServer() as server:
+        repository = Path(folder)
+        plan = plan_for(definition, repository, working_dir, Target.EMBEDDED)
+        write_repository(plan, repository)
+        note("starting Triton")
+        server.start([repository], env={SERVICE_PATH_VARIABLE: str(working_dir.resolve())}, log=note)
+        note(f"Triton runs: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics {server.metrics_url}")
+        note(f"loading {definition.spec.name}")
+        asyncio.run(_load(server, plan.models))
+        yield Engine(server.grpc_url, server.metrics_url)
+        note("stopping Triton")
+
+
+async def _load(server: TritonServer, models: tuple[str, ...]) -> None:
+    """The service's model and the proof of the server side by side: each waits for a worker process to start."""
+    control = TritonControl(server.grpc_url)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(prove(server))
+            tasks.create_task(control.load_model(models[0]))
+        for facade in models[1:]:
+            await control.load_model(facade)
+    except ExceptionGroup as group:
+        raise next((e for e in group.exceptions if isinstance(e, ServerProcessError)), group.exceptions[0]) from None
+    finally:
+        await control.close()
+
+
+def _running(triton: str, definition: Definition) -> Engine:
+    parts = urlsplit(triton if "//" in triton else f"grpc://{triton}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme != "grpc" or not parts.hostname or not port:
+        raise SettingsError(
+            f"--triton {triton!r} is neither 'embedded' nor 'docker' nor the gRPC address of a Triton",
+            hint="write grpc://host:8001",
+        )
+    url = f"{parts.hostname}:{port}"
+    asyncio.run(_check_running(url, definition.spec.name))
+    return Engine(url, f"http://{parts.hostname}:{port + 1}/metrics")
+
+
+async def _check_running(url: str, model: str) -> None:
+    backend, control = TritonBackend(url), TritonControl(url)
+    try:
+        if not await control.server_live():
+            raise BackendUnavailable(f"no Triton answers at grpc://{url}")
+        if not await backend.ready(model):
+            try:
+                await control.load_model(model)
+            except ServerProcessError as error:
+                raise ServerProcessError(
+                    f"the Triton at grpc://{url} has no model {model!r}: {error.message}",
+                    hint="write it into its repository with `orchestrator export`",
+                ) from error
+    finally:
+        await backend.close()
+        await control.close()

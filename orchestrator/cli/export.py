@@ -1,0 +1,64 @@
+"""`orchestrator export`: a service as a Triton model repository."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from orchestrator.cli.console import note, say
+from orchestrator.compiler import RepositoryPlan, Target, check_repository, plan_repository, write_repository
+from orchestrator.sdk import Definition, load_service
+
+__all__ = ["export", "plan_for"]
+
+
+def plan_for(definition: Definition, repository: Path, working_dir: Path, target: Target) -> RepositoryPlan:
+    """The plan of a service whose code stays where it is: the repository names it by a relative path."""
+    service_path = os.path.relpath(working_dir.resolve(), repository.resolve())
+    return plan_repository(definition.spec, target=target, service_path=service_path)
+
+
+def export(
+    target_service: Annotated[str, typer.Argument(metavar="module:Class", help="The service.")],
+    repository: Annotated[Path, typer.Option(help="Folder of the model repository.")] = Path("model_repository"),
+    target: Annotated[
+        Target, typer.Option(help="Which Triton will run it: the embedded one, or NVIDIA's container.")
+    ] = Target.EMBEDDED,
+    working_dir: Annotated[Path, typer.Option(help="Folder that the module is imported from.")] = Path(),
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit with 1 where the repository is not what the service says.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Writes the Triton model repository of a service.
+
+    The same service gives the same bytes. The service's own code is not copied: the repository names its folder, relative
+    to itself.
+
+    Examples:
+
+      orchestrator export service:Iris --working-dir examples/iris
+
+      orchestrator export service:Iris --working-dir examples/iris --check
+    """
+    definition = load_service(target_service, working_dir)
+    plan = plan_for(definition, repository, working_dir, target)
+    differences = check_repository(plan, repository)
+    if not check:
+        write_repository(plan, repository)
+    files = [str(path) for path in plan.files]
+    if as_json:
+        outcome = {"repository": str(repository), "models": plan.models, "files": files, "differences": differences}
+        say(orjson.dumps(outcome).decode())
+    elif check:
+        for line in differences:
+            note(line)
+        say("differs: run `orchestrator export` again" if differences else f"{repository} is what the service says")
+    else:
+        for path in files:
+            note(f"{repository / path}")
+        say(f"exported {', '.join(plan.models)} to {repository}")
+    if check and differences:
+        raise typer.Exit(1)

@@ -1,0 +1,48 @@
+"""The `orchestrator` command."""
+
+import sys
+
+import typer
+
+from orchestrator import __version__
+from orchestrator.cli import export as export_command
+from orchestrator.cli import serve as serve_command
+from orchestrator.cli.console import fail, say
+from orchestrator.errors import OrchestratorError
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="orchestrator",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Write a Python class, serve it typed and batched on NVIDIA Triton.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong flag, variable or port, 3 the service cannot be loaded, 4 Triton failed.",
+)
+app.command("serve")(serve_command.serve)
+app.command("export")(export_command.export)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        say(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def run() -> None:
+    """Entry point: every error of ours is one clear line and an exit code, never a traceback."""
+    try:
+        app()
+    except OrchestratorError as error:
+        sys.exit(fail(error))
+    except BrokenPipeError:
+        sys.exit(1)

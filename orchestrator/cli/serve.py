@@ -1,0 +1,71 @@
+"""`orchestrator serve`: a service, from the class to the answer."""
+
+import signal
+import sys
+import types
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.engine import engine_for
+from orchestrator.cli.frontend import FrontendPlan, listen, run_frontend
+from orchestrator.errors import SettingsError
+from orchestrator.sdk import load_service
+from orchestrator.settings import Settings
+
+__all__ = ["serve"]
+
+
+def serve(
+    service: Annotated[str, typer.Argument(metavar="module:Class", help="The service.")],
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one; default 3000.")] = None,
+    working_dir: Annotated[Path, typer.Option(help="Folder that the module is imported from.")] = Path(),
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Front-end processes (not workers of the service).")] = 1,
+    triton: Annotated[
+        str, typer.Option(help="embedded: start one; grpc://host:8001: use one that runs.", metavar="embedded|URL")
+    ] = "embedded",
+    max_body_mb: Annotated[int | None, typer.Option(min=1, help="Longest request body in MiB; default 64.")] = None,
+) -> None:
+    """Serves a service: typed HTTP in front, Triton beneath.
+
+    Prints `ready http://...` once the first request can come. SIGTERM or Ctrl-C lets requests in flight finish.
+
+    Examples:
+
+      orchestrator serve service:Iris --working-dir examples/iris
+
+      orchestrator serve service:Iris --port 8080 --workers 2
+    """
+    _stop_on_sigterm()
+    settings = Settings.load()
+    port = settings.port if port is None else port
+    if not 0 <= port < 65536:
+        raise SettingsError(f"--port {port}: takes a number from 0 to 65535")
+    with listen(host or settings.host, port) as sock:
+        definition = load_service(service, working_dir)
+        try:
+            with engine_for(triton, definition, working_dir) as engine:
+                plan = FrontendPlan(
+                    service=definition.spec,
+                    grpc_url=engine.grpc_url,
+                    metrics_url=engine.metrics_url,
+                    max_body_bytes=(max_body_mb or settings.max_body_mb) * 2**20,
+                    workers=workers,
+                )
+                try:
+                    run_frontend(plan, sock)
+                finally:
+                    # Stopping takes its time; a second Ctrl-C must not leave half of it behind.
+                    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                    signal.signal(signal.SIGINT, signal.SIG_IGN)
+        except KeyboardInterrupt:
+            sys.exit(0)
+
+
+def _stop_on_sigterm() -> None:
+    def stop(_: int, __: types.FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)

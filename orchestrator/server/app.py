@@ -1,0 +1,250 @@
+"""SERVE: the FastAPI application of one service."""
+
+import time
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import fastapi_offline
+from fastapi import FastAPI, Request, Response
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.staticfiles import StaticFiles
+
+from orchestrator.engine import Backend, Invoker
+from orchestrator.errors import PayloadTooLarge
+from orchestrator.server.bodies import read_body
+from orchestrator.server.handler import ApiHandler
+from orchestrator.server.metrics import FrontendMetrics, MetricsPage
+from orchestrator.server.openapi import Components, operation_of
+from orchestrator.server.problems import problem, problem_of
+from orchestrator.server.reply import Reply
+from orchestrator.spec import ApiSpec, ServiceSpec, ValueKind
+
+__all__ = ["DEFAULT_MAX_BODY_BYTES", "FrontendOptions", "create_app"]
+
+DEFAULT_MAX_BODY_BYTES: Final = 64 * 2**20
+_STATIC: Final = "/docs/static"
+_PLAIN: Final = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class FrontendOptions:
+    """How the front-end behaves.
+
+    Attributes:
+        max_body_bytes: longest body of a request.
+        multiprocess: several front-end processes share the port, and their counters.
+    """
+
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+    multiprocess: bool = False
+
+
+def create_app(
+    service: ServiceSpec,
+    backend: Backend,
+    *,
+    options: FrontendOptions | None = None,
+    engine_metrics: Callable[[], Awaitable[bytes]] | None = None,
+) -> FastAPI:
+    """The front-end of a service.
+
+    Args:
+        service: what to serve; the user's class is not needed.
+        backend: runs the calls. It is closed with the application.
+        options: limits.
+        engine_metrics: reads the engine's Prometheus page.
+    """
+    options = options or FrontendOptions()
+    invoker = Invoker(service, backend)
+    metrics = FrontendMetrics(multiprocess=options.multiprocess)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
+        yield
+        await backend.close()
+
+    app = FastAPI(
+        title=service.name,
+        description=service.doc or "",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        openapi_tags=[{"name": service.name}, {"name": "server"}],
+    )
+    components = Components()
+    for api in service.apis:
+        _add_api(app, service, api, ApiHandler(api, invoker), metrics, components, options)
+    _add_health(app, invoker)
+    _add_metrics(app, MetricsPage(metrics, engine_metrics))
+    _add_docs(app, service, components)
+    _add_problems(app)
+    return app
+
+
+def _add_api(
+    app: FastAPI,
+    service: ServiceSpec,
+    api: ApiSpec,
+    handler: ApiHandler,
+    metrics: FrontendMetrics,
+    components: Components,
+    options: FrontendOptions,
+) -> None:
+    duration = metrics.duration.labels(service.name, api.name)
+    in_progress = metrics.in_progress.labels(service.name, api.name)
+
+    async def endpoint(request: Request) -> Response:
+        request_id = _request_id(request)
+        try:
+            body = await read_body(request, options.max_body_bytes)
+        except PayloadTooLarge as error:
+            reply = problem_of(error, request_id)
+        else:
+            started = time.perf_counter()
+            in_progress.inc()
+            try:
+                reply = await handler.handle(body, request.headers.get("content-type", ""), request_id)
+            finally:
+                in_progress.dec()
+            duration.observe(time.perf_counter() - started)
+        metrics.requests.labels(service.name, api.name, str(reply.status)).inc()
+        return _response(reply, request_id)
+
+    app.add_api_route(
+        api.route,
+        endpoint,
+        methods=["POST"],
+        name=api.name,
+        operation_id=f"{service.name}_{api.name}",
+        summary=(api.doc or api.name).splitlines()[0],
+        description=api.doc,
+        tags=[service.name],
+        response_class=PlainTextResponse if api.result.kind is ValueKind.TEXT else JSONResponse,
+        response_model=None,
+        openapi_extra=operation_of(api, components),
+    )
+
+
+def _add_health(app: FastAPI, invoker: Invoker) -> None:
+    async def alive() -> Response:
+        """The front-end runs."""
+        return Response("\n", media_type=_PLAIN)
+
+    async def ready() -> Response:
+        """The service can answer now."""
+        if await invoker.ready():
+            return Response("\n", media_type=_PLAIN)
+        return Response("the service is not ready\n", 503, media_type=_PLAIN, headers={"Retry-After": "1"})
+
+    unready = {503: {"description": "Not ready.", "content": {"text/plain": {"schema": {"type": "string"}}}}}
+    for path, endpoint in (("/livez", alive), ("/healthz", alive), ("/readyz", ready)):
+        app.add_api_route(
+            path,
+            endpoint,
+            methods=["GET"],
+            tags=["server"],
+            name=path[1:],
+            operation_id=path[1:],
+            response_class=Response,
+            response_model=None,
+            responses={
+                200: {"description": "Yes.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+                **(unready if endpoint is ready else {}),
+            },
+        )
+
+
+def _add_metrics(app: FastAPI, page: MetricsPage) -> None:
+    async def metrics() -> Response:
+        """Counters of the front-end and of Triton, in Prometheus' text form."""
+        return Response(await page.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    app.add_api_route(
+        "/metrics",
+        metrics,
+        methods=["GET"],
+        tags=["server"],
+        operation_id="metrics",
+        response_class=Response,
+        response_model=None,
+        responses={200: {"description": "The page.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+
+
+def _add_docs(app: FastAPI, service: ServiceSpec, components: Components) -> None:
+    """Swagger UI and ReDoc from files of our own: they work with no internet."""
+    static = Path(fastapi_offline.__file__).parent / "static"
+    app.mount(_STATIC, StaticFiles(directory=static), name="docs-static")
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                tags=app.openapi_tags,
+            )
+            document.setdefault("components", {}).setdefault("schemas", {}).update(components.schemas)
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+    async def docs(_: Request) -> Response:
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title=f"{service.name} - Swagger UI",
+            swagger_js_url=f".{_STATIC}/swagger-ui-bundle.js",
+            swagger_css_url=f".{_STATIC}/swagger-ui.css",
+            swagger_favicon_url=f".{_STATIC}/favicon.png",
+        )
+
+    async def redoc(_: Request) -> Response:
+        return get_redoc_html(
+            openapi_url="openapi.json",
+            title=f"{service.name} - ReDoc",
+            redoc_js_url=f".{_STATIC}/redoc.standalone.js",
+            redoc_favicon_url=f".{_STATIC}/favicon.png",
+            with_google_fonts=False,
+        )
+
+    app.add_route("/docs", docs, methods=["GET"], include_in_schema=False)
+    app.add_route("/redoc", redoc, methods=["GET"], include_in_schema=False)
+
+
+def _add_problems(app: FastAPI) -> None:
+    async def http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        request_id = _request_id(request)
+        detail = f"{request.method} {request.url.path}: {error.detail}"
+        reply = problem(error.status_code, "http", detail, request_id, headers=dict(error.headers or {}))
+        return _response(reply, request_id)
+
+    async def unexpected(request: Request, _: Exception) -> Response:
+        request_id = _request_id(request)
+        return _response(problem(500, "internal", "the server failed; its log explains it", request_id), request_id)
+
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(Exception, unexpected)
+
+
+def _response(reply: Reply, request_id: str) -> Response:
+    return Response(
+        reply.body, reply.status, headers={**reply.headers, "X-Request-ID": request_id}, media_type=reply.media_type
+    )
+
+
+def _request_id(request: Request) -> str:
+    """The caller's own id where it is harmless, else a new one."""
+    given = request.headers.get("x-request-id", "")
+    if 0 < len(given) <= 128 and given.isascii() and given.isprintable():
+        return given
+    return uuid.uuid4().hex

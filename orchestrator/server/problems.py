@@ -1,0 +1,93 @@
+"""Our errors as HTTP: the one table of statuses, and the body that every failed request gets."""
+
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+
+from orchestrator.errors import (
+    BackendUnavailable,
+    CallCancelled,
+    CallError,
+    DeadlineExceeded,
+    EndpointNotFound,
+    InvalidInput,
+    OrchestratorError,
+    OutputMismatch,
+    Overloaded,
+    PayloadTooLarge,
+    ServiceFault,
+    UnsupportedMedia,
+)
+from orchestrator.server.reply import Reply
+
+__all__ = ["PROBLEM_SCHEMA", "STATUSES", "problem", "problem_of"]
+
+STATUSES: Final[dict[type[OrchestratorError], int]] = {
+    InvalidInput: 400,
+    EndpointNotFound: 404,
+    PayloadTooLarge: 413,
+    UnsupportedMedia: 415,
+    Overloaded: 429,
+    CallCancelled: 499,
+    ServiceFault: 500,
+    OutputMismatch: 500,
+    BackendUnavailable: 503,
+    DeadlineExceeded: 504,
+    CallError: 500,
+}
+PROBLEM_SCHEMA: Final[dict[str, Any]] = {
+    "title": "Problem",
+    "description": "What went wrong (RFC 9457, problem details).",
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "error", "request_id"],
+    "properties": {
+        "type": {"type": "string", "description": "kind of error: `urn:orchestrator:error:<code>`"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "one sentence"},
+        "error": {"type": "string", "description": "the same sentence, under the key that BentoML's clients know"},
+        "request_id": {"type": "string", "description": "what the server's log names this request"},
+        "errors": {
+            "type": "array",
+            "description": "one item a field that is wrong",
+            "items": {
+                "type": "object",
+                "required": ["loc", "msg", "type"],
+                "properties": {
+                    "loc": {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]}},
+                    "msg": {"type": "string"},
+                    "type": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+
+
+def problem(
+    status: int, code: str, detail: str, request_id: str, *, errors: Any = None, headers: dict[str, str] | None = None
+) -> Reply:
+    """A failed request's answer."""
+    known = status in HTTPStatus._value2member_map_
+    body: dict[str, Any] = {
+        "type": f"urn:orchestrator:error:{code}",
+        "title": HTTPStatus(status).phrase if known else "Client Closed Request",
+        "status": status,
+        "detail": detail,
+        "error": detail,
+        "request_id": request_id,
+    }
+    if errors is not None:
+        body["errors"] = errors
+    return Reply(status, orjson.dumps(body, default=str), "application/problem+json", headers or {})
+
+
+def problem_of(error: OrchestratorError, request_id: str) -> Reply:
+    """The answer to a request that failed with one of our errors."""
+    status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+    headers = {"Retry-After": str(max(1, round(error.retry_after_s)))} if isinstance(error, Overloaded) else {}
+    if isinstance(error, BackendUnavailable):
+        headers = {"Retry-After": "1"}
+    errors = [dict(p) for p in error.problems] if isinstance(error, InvalidInput) else None
+    return problem(status, error.code, str(error), request_id, errors=errors, headers=headers)

@@ -1,0 +1,39 @@
+"""For tests of your own services: the same front-end, without Triton.
+
+    from orchestrator.testing import local_client
+
+    def test_greet():
+        with local_client(Greeter) as client:
+            assert client.post("/greet", json={"name": "Ada"}).text == "Hello, Ada"
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from starlette.testclient import TestClient
+
+from orchestrator.sdk import read_service
+from orchestrator.server import FrontendOptions, create_app
+from orchestrator.worker.local import LocalBackend
+
+__all__ = ["local_client"]
+
+
+@contextmanager
+def local_client(service: type, *, options: FrontendOptions | None = None) -> Generator[TestClient, None, None]:
+    """An HTTP client of a service that runs in this process.
+
+    Args:
+        service: a class with `@orchestrator.service`.
+        options: limits of the front-end.
+
+    Yields:
+        A client with `get`, `post` ... (httpx's interface); errors come as answers, never as exceptions.
+
+    Raises:
+        DefinitionError: the class cannot be served, or its `__init__` failed.
+    """
+    definition = read_service(service, f"{service.__module__}:{service.__qualname__}")
+    app = create_app(definition.spec, LocalBackend(definition), options=options)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client

@@ -1,0 +1,70 @@
+"""What tritonserver and its workers write: a bounded tail for errors, and the lines that a person should see."""
+
+import contextlib
+import re
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import IO
+
+__all__ = ["Output"]
+
+_LINE_BYTES = 16 << 10
+_TAIL_LINES = 200
+# Severity, month and day, time, thread, source: I1121 01:09:25.074801 5270 cache_manager.cc:174] ...
+_OWN = re.compile(r"(?P<level>[IWEF])\d{4} [\d:.]+\s+\d+ \w+\.(?:cc|h):\d+\] ?(?P<text>.*)")
+_HARMLESS = ("CudaDriverHelper has not been initialized", "DCGM unable to start", "Failed to initialize NVML")
+
+
+class Output:
+    """Reads a server's output in a thread of its own, until its end.
+
+    Args:
+        stream: binary, closed by the caller after `join`.
+        log: gets each line that is not Triton's own routine talk; called in the reading thread.
+    """
+
+    def __init__(self, stream: IO[bytes], log: Callable[[str], None] | None) -> None:
+        self._stream = stream
+        self._log = log
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._in_table = False
+        self._thread = threading.Thread(target=self._read, name="triton-output", daemon=True)
+        self._thread.start()
+
+    @property
+    def tail(self) -> tuple[str, ...]:
+        """The last lines, Triton's own included."""
+        return tuple(self._tail)
+
+    def last_error(self) -> str | None:
+        """Text of the last line that Triton itself logged as an error."""
+        for line in reversed(self.tail):
+            match = _OWN.match(line)
+            if match and match["level"] in "EF" and not any(text in line for text in _HARMLESS):
+                return match["text"].strip().strip('"').strip()
+        return None
+
+    def join(self, timeout_s: float) -> None:
+        """Waits for the end of the output."""
+        self._thread.join(timeout_s)
+
+    def _read(self) -> None:
+        with contextlib.suppress(ValueError, OSError):  # closed under us
+            while raw := self._stream.readline(_LINE_BYTES):
+                line = raw.decode("utf-8", "replace").rstrip("\r\n")
+                self._tail.append(line)
+                if self._log is not None and self._worth_reading(line):
+                    # A fault of the receiver must not end the reading: Triton would stop on a full pipe.
+                    with contextlib.suppress(Exception):
+                        self._log(line)
+
+    def _worth_reading(self, line: str) -> bool:
+        match = _OWN.match(line)
+        if match:
+            self._in_table = match["level"] == "I" and not match["text"]  # a table follows, up to an empty line
+            return match["level"] != "I" and not any(text in line for text in _HARMLESS)
+        if self._in_table:
+            self._in_table = line.startswith(("+", "|"))
+            return False
+        return bool(line.strip()) and not line.startswith("Signal (") and not any(text in line for text in _HARMLESS)
