@@ -15,7 +15,7 @@ __all__ = ["Settings"]
 _PREFIX: Final = "ORCHESTRATOR_"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Settings:
     """Defaults of the command line's flags.
 

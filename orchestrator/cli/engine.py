@@ -13,7 +13,7 @@ from orchestrator.cli.export import plan_for
 from orchestrator.compiler import Target, write_repository
 from orchestrator.errors import BackendUnavailable, ServerProcessError, SettingsError
 from orchestrator.sdk import Definition
-from orchestrator.triton import TritonBackend, TritonControl, TritonServer, prove
+from orchestrator.triton import Control, TritonBackend, TritonServer, probe_server
 from orchestrator.worker.source import SERVICE_PATH_VARIABLE
 
 __all__ = ["Engine", "engine_for"]
@@ -71,10 +71,10 @@ def _embedded(definition: Definition, working_dir: Path) -> Generator[Engine, No
 
 async def _load(server: TritonServer, models: tuple[str, ...]) -> None:
     """The service's model and the proof of the server side by side: each waits for a worker process to start."""
-    control = TritonControl(server.grpc_url)
+    control = Control(server.grpc_url)
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(prove(server))
+            tasks.create_task(probe_server(server.grpc_url))
             tasks.create_task(control.load_model(models[0]))
         for facade in models[1:]:
             await control.load_model(facade)
@@ -101,7 +101,7 @@ def _running(triton: str, definition: Definition) -> Engine:
 
 
 async def _check_running(url: str, model: str) -> None:
-    backend, control = TritonBackend(url), TritonControl(url)
+    backend, control = TritonBackend(url), Control(url)
     try:
         if not await control.server_live():
             raise BackendUnavailable(f"no Triton answers at grpc://{url}")

@@ -45,7 +45,9 @@ class ArrayCodec:
     def to_json(self, value: ValueSpec, plain: Any) -> bytes:
         if plain.dtype.kind in "OSU":
             return orjson.dumps(text_array(plain).tolist())
-        return orjson.dumps(np.ascontiguousarray(plain) if plain.ndim else plain.item(), option=orjson.OPT_SERIALIZE_NUMPY)
+        if not plain.ndim:
+            return orjson.dumps(plain.item())
+        return orjson.dumps(np.ascontiguousarray(plain), option=orjson.OPT_SERIALIZE_NUMPY)
 
     def to_tensor(self, value: ValueSpec, plain: Any) -> Packed:
         if value.shape is None and plain.ndim != len(_OPEN_SHAPE):
@@ -142,7 +144,11 @@ def _unpack(packed: Packed) -> tuple[NDArray[Any], tuple[int, ...] | None]:
 
 
 def _cast_result(array: NDArray[Any], dtype: DType) -> NDArray[Any]:
-    """The result in its declared dtype, where that loses no more than precision (numpy's "same_kind")."""
+    """The result in its declared dtype, where that loses no more than precision (numpy's "same_kind").
+
+    Raises:
+        ValueError: it is of another kind, or a number is out of the dtype's range.
+    """
     if array.dtype.name == dtype.numpy:
         return array
     if dtype is DType.BYTES:
@@ -151,7 +157,7 @@ def _cast_result(array: NDArray[Any], dtype: DType) -> NDArray[Any]:
         return array
     if array.dtype.kind == "U" or not np.can_cast(array.dtype, dtype.numpy, "same_kind"):
         raise ValueError(f"expected dtype {dtype.numpy}, got {array.dtype.name}")
-    return array.astype(dtype.numpy)
+    return coerce(array, dtype)
 
 
 _SENDABLE = frozenset(dtype.numpy for dtype in DType if dtype is not DType.BYTES)
@@ -254,6 +260,9 @@ def array_from_json(obj: Any, dtype: DType | None, shape: tuple[int, ...] | None
         array = array.astype(np.float64)
     if dtype is not None:
         array = coerce(array, dtype)
+    if array.size == 0 and shape is not None:
+        # The lists inside an empty list are not there to be counted.
+        array = array.reshape(*array.shape, *(max(axis, 0) for axis in shape[array.ndim :]))
     check_shape(array.shape, shape)
     return array
 

@@ -22,7 +22,8 @@ API_PARAMETER: Final = "api"
 HINT_PREFIX: Final = "hint."
 """Request parameter `hint.<tensor>`: see `Packed.hint`."""
 RESULT: Final = "result"
-_NO_ARGUMENTS: Final = "call"
+_NO_ARGUMENTS: Final = "no-arguments"
+"""No name of an argument: those have no hyphen."""
 
 
 @dataclass(frozen=True, slots=True)

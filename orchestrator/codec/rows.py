@@ -1,5 +1,6 @@
 """Lists in batchable APIs: one row an item, so that Triton counts and merges items."""
 
+import math
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -67,18 +68,18 @@ class RowsCodec:
 
     def from_rows(self, value: ValueSpec, packed: Packed, axis: int) -> Any:
         codec, item = _item(value)
-        return [codec.from_tensor(item, Packed(row)) for row in packed.tensor.reshape(len(packed.tensor), -1)]
+        rows = packed.tensor.reshape(len(packed.tensor), math.prod(packed.tensor.shape[1:]))
+        return [codec.from_tensor(item, Packed(row)) for row in rows]
 
     def to_python(self, value: ValueSpec, plain: Any, adapter: TypeAdapter[Any]) -> Any:
-        codec, item = _item(value)
+        codec, _ = _item(value)
         if codec.kind is ValueKind.JSON:
             return adapter.validate_json(self.to_json(value, plain))
         return adapter.validate_python(plain)
 
     def from_python(self, value: ValueSpec, python: Any, adapter: TypeAdapter[Any]) -> Any:
         codec, item = _item(value)
-        listed = python.tolist() if isinstance(python, np.ndarray) else list(python)
-        checked = adapter.validate_python(listed)
+        checked = adapter.validate_python(python.tolist() if isinstance(python, np.ndarray) else python)
         if codec.kind is ValueKind.JSON:
             any_adapter = TypeAdapter(Any)
             return [codec.from_python(item, row, any_adapter) for row in checked]

@@ -56,11 +56,11 @@ class Invoker:
             InferRequest(self._service.name, part.tensors, part.parameters, request_id, timeout_s) for part in parts
         ]
         if len(requests) == 1:
-            tensor = await self._run(requests[0], layout)
+            tensors = [await self._run(requests[0], layout)]
         else:
-            tensor = np.concatenate(await asyncio.gather(*(self._run(request, layout) for request in requests)))
+            tensors = await asyncio.gather(*(self._run(request, layout) for request in requests))
         try:
-            return layout.unpack_result(tensor)
+            return layout.unpack_result(tensors[0] if len(tensors) == 1 else np.concatenate(tensors))
         except ValueError as error:
             raise OutputMismatch(f"{api}: the answer cannot be read: {error}") from error
 
@@ -82,7 +82,8 @@ def _split_rows(packed: PackedCall, most: int) -> list[PackedCall]:
     Raises:
         InvalidInput: no rows, or arguments of different numbers of rows.
     """
-    counts = {name: len(tensor) for name, tensor in packed.tensors.items()}
+    # Tensors are called `argument`, or `api.argument` in a service with several APIs.
+    counts = {name.rpartition(".")[2]: len(tensor) for name, tensor in packed.tensors.items()}
     rows = next(iter(counts.values()))
     for name, count in counts.items():
         if count != rows:

@@ -1,7 +1,9 @@
 """A Python annotation -> what it is as data."""
 
+import re
 import types
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import numpy as np
@@ -22,8 +24,19 @@ _SCALARS: Final[Mapping[Any, ValueKind]] = {
     bool: ValueKind.BOOLEAN,
 }
 _OPAQUE_SCHEMAS: Final = frozenset(
-    {"function-before", "function-wrap", "function-plain", "custom-error", "is-instance", "call", "lax-or-strict"}
-)
+    {
+        "function-before", "function-wrap", "function-plain", "custom-error", "is-instance", "call", "lax-or-strict",
+        "complex",
+    }
+)  # fmt: skip
+_OPAQUE_WORDS: Final = frozenset(
+    {
+        "validate_by_name", "populate_by_name", "custom_init",
+        "coerce_numbers_to_str", "strip_whitespace", "to_lower", "to_upper",
+        "str_strip_whitespace", "str_to_lower", "str_to_upper",
+    }
+)  # fmt: skip
+"""Settings of pydantic's core schema that change a value before it is checked, or where it is looked for."""
 
 
 class UnsupportedAnnotation(Exception):
@@ -51,14 +64,15 @@ def describe(annotation: Any, direction: Direction, *, rows: bool = False) -> Va
                 f"a batchable API takes and returns numpy arrays or lists with one row an item, not {_shown(annotation)}"
             )
         schema = _schema(annotation, direction)
-        return ValueSpec(kind=ValueKind.ROWS, json_schema=schema, item=describe(item, direction))
-    kind = _SCALARS.get(base, ValueKind.JSON)
-    opaque = kind is not ValueKind.JSON or base is not Any
-    return ValueSpec(
-        kind=kind,
-        json_schema=_schema(annotation, direction),
-        opaque=opaque and direction == "argument" and _is_opaque(annotation),
-    )
+        one = describe(item, direction)
+        if direction == "argument" and _is_opaque(annotation):
+            one = one.model_copy(update={"kind": ValueKind.JSON, "opaque": True})
+        return ValueSpec(kind=ValueKind.ROWS, json_schema=schema, item=one)
+    schema = _schema(annotation, direction)
+    opaque = direction == "argument" and base is not Any and _is_opaque(annotation)
+    # What the user's validators take may be of any type, so only a JSON document is sure to carry it.
+    kind = ValueKind.JSON if opaque else _SCALARS.get(base, ValueKind.JSON)
+    return ValueSpec(kind=kind, json_schema=schema, opaque=opaque)
 
 
 def adapter_of(annotation: Any) -> TypeAdapter[Any]:
@@ -147,7 +161,7 @@ def _schema(annotation: Any, direction: Direction) -> dict[str, Any]:
 
 
 def _is_opaque(annotation: Any) -> bool:
-    """Whether the user's own validators run before pydantic's: then the schema may refuse what they would accept."""
+    """Whether pydantic or the user's own code may accept what the JSON Schema refuses."""
     seen: set[int] = set()
 
     def walk(node: Any) -> bool:
@@ -155,18 +169,27 @@ def _is_opaque(annotation: Any) -> bool:
             return False
         seen.add(id(node))
         if isinstance(node, Mapping):
-            config = node.get("config") or {}
-            if node.get("type") in _OPAQUE_SCHEMAS or config.get("validate_by_name") or config.get("populate_by_name"):
-                return True
-            return any(walk(child) for child in node.values())
+            return _accepts_more(node) or any(walk(child) for child in node.values())
         return isinstance(node, (list, tuple)) and any(walk(child) for child in node)
 
     return walk(TypeAdapter(annotation).core_schema)
+
+
+def _accepts_more(node: Mapping[str, Any]) -> bool:
+    """Whether one node of pydantic's core schema (or its config) makes the JSON Schema stricter than the type."""
+    members = node.get("cls")
+    return (
+        node.get("type") in _OPAQUE_SCHEMAS
+        or any(node.get(word) for word in _OPAQUE_WORDS)
+        or isinstance(node.get("validation_alias"), list)  # AliasChoices, AliasPath
+        # Python's regular expressions are not the ones that pydantic has from the schema.
+        or isinstance(node.get("pattern"), re.Pattern)
+        or node.get("regex_engine") == "python-re"
+        or (isinstance(members, type) and issubclass(members, Enum) and "_missing_" in vars(members))
+    )
 
 
 def _shown(annotation: Any) -> str:
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return annotation.__name__ if annotation.__module__ == "builtins" else f"{annotation.__module__}.{annotation.__qualname__}"
     return str(annotation).replace("typing.", "")
-
-

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -74,7 +75,7 @@ def api(function: Any = None, /, **options: Any) -> Any:
             batchable: concurrent calls may be merged into one call of the method. Its arguments and its result are then
                 arrays or lists with one row an item.
             batch_dim: axis of the rows, or a pair for arguments and result.
-            max_batch_size: most rows in one call of the method, 2 or more; default 100.
+            max_batch_size: most rows in one call of the method, 1 or more; default 100.
             max_latency_ms: longest time that a call may take altogether; default 60 000.
 
     Raises:
@@ -87,8 +88,9 @@ def api(function: Any = None, /, **options: Any) -> Any:
         raise _placed(error, place) from None
 
     def mark(target: Any) -> Any:
-        if not callable(target) or inspect.isclass(target):
-            raise _placed(DefinitionError("@api goes above a method", hint="for a class, use @service"), place)
+        if isinstance(target, (type, staticmethod, classmethod)) or not hasattr(inspect.unwrap(target), "__code__"):
+            hint = "it takes self; for a class, use @service"
+            raise _placed(DefinitionError("@api goes above a method", hint=hint), place)
         setattr(target, _API_MARK, checked)
         return target
 
@@ -108,14 +110,15 @@ def api_options_of(member: Any) -> ApiOptions | None:
 
 
 def _api_options(given: dict[str, Any]) -> ApiOptions:
-    from orchestrator.sdk.options import check_keys
-
     known = [field.name for field in dataclasses.fields(ApiOptions)]
     check_keys(given, [*known, "name"], "@api")
     checked = {key: value for key, value in given.items() if key != "name"}  # BentoML takes `name` and ignores it
     route = checked.get("route")
     if route is not None and not (isinstance(route, str) and route.startswith("/") and not set(route) & set("?#{} ")):
         raise DefinitionError(f"@api(route={route!r}): a route starts with '/' and has no space, '?', '#' or braces")
+    batchable = checked.get("batchable", False)
+    if not isinstance(batchable, bool):
+        raise DefinitionError(f"@api(batchable={batchable!r}): takes True or False")
     axes = checked.get("batch_dim", 0)
     pair = (axes, axes) if isinstance(axes, int) else tuple(axes) if isinstance(axes, (tuple, list)) else ()
     if len(pair) != 2 or not all(isinstance(axis, int) and not isinstance(axis, bool) and axis >= 0 for axis in pair):
@@ -125,7 +128,7 @@ def _api_options(given: dict[str, Any]) -> ApiOptions:
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise DefinitionError(f"@api(max_batch_size={size!r}): takes a whole number of rows from 1 up")
     latency = checked.get("max_latency_ms", 1)
-    if isinstance(latency, bool) or not isinstance(latency, (int, float)) or not latency > 0:
+    if isinstance(latency, bool) or not isinstance(latency, (int, float)) or not 0 < latency < math.inf:
         raise DefinitionError(f"@api(max_latency_ms={latency!r}): takes milliseconds above 0")
     return ApiOptions(**checked)
 

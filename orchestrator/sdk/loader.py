@@ -37,8 +37,8 @@ def load_service(target: str, working_dir: Path) -> Definition:
     if sys.path[:1] != [folder]:
         sys.path.insert(0, folder)
     module = _import(module_name, folder)
-    cls = _class_in(module, class_name, module_name)
-    return read_service(cls, f"{module_name}:{cls.__name__}")
+    class_name, cls = _class_in(module, class_name, module_name)
+    return read_service(cls, f"{module_name}:{class_name}")
 
 
 def _import(name: str, folder: str) -> ModuleType:
@@ -52,20 +52,16 @@ def _import(name: str, folder: str) -> ModuleType:
             near = difflib.get_close_matches(name, [path.stem for path in Path(folder).glob("*.py")], 1)
             hint = f"did you mean {near[0]!r}?" if near else "--working-dir names the folder of the module"
             raise DefinitionError(f"no module {name!r} in {folder}", hint=hint) from error
-        raise _import_failed(name, error, f"pip install the package that has {error.name!r}") from error
+        raise _import_failed(name, folder, error, f"pip install the package that has {error.name!r}") from error
     except SyntaxError as error:
         raise DefinitionError(f"syntax error: {error.msg}", file=error.filename, line=error.lineno) from error
     except Exception as error:  # noqa: BLE001  # the user's module may raise anything
-        raise _import_failed(name, error, None) from error
+        raise _import_failed(name, folder, error, None) from error
 
 
-def _import_failed(name: str, error: Exception, hint: str | None) -> DefinitionError:
+def _import_failed(name: str, folder: str, error: Exception, hint: str | None) -> DefinitionError:
     """The error at the deepest line of the user's own code."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<") and frame.filename != __file__
-    ]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(folder)]
     last = frames[-1] if frames else None
     text = f"importing {name!r} failed: {type(error).__name__}: {error}"
     return DefinitionError(
@@ -73,7 +69,8 @@ def _import_failed(name: str, error: Exception, hint: str | None) -> DefinitionE
     )
 
 
-def _class_in(module: ModuleType, name: str, module_name: str) -> type:
+def _class_in(module: ModuleType, name: str, module_name: str) -> tuple[str, type]:
+    """The class and the name that the module has for it."""
     services = {
         key: value
         for key, value in vars(module).items()
@@ -82,7 +79,7 @@ def _class_in(module: ModuleType, name: str, module_name: str) -> type:
     if not name:
         own = {key: value for key, value in services.items() if value.__module__ == module.__name__}
         if len(own) == 1:
-            return next(iter(own.values()))
+            return next(iter(own.items()))
         listed = ", ".join(f"{module_name}:{key}" for key in own)
         raise DefinitionError(
             f"{module_name!r} has {len(own)} services", hint=f"name one: {listed}" if own else "put @service above a class"
@@ -95,4 +92,4 @@ def _class_in(module: ModuleType, name: str, module_name: str) -> type:
         raise DefinitionError(f"module {module_name!r} has no class {name!r}", file=module.__file__, hint=hint)
     if not inspect.isclass(found):
         raise DefinitionError(f"{module_name}:{name} is not a class", file=module.__file__)
-    return found
+    return name, found

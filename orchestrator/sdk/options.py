@@ -11,11 +11,11 @@ from typing import Any, Final
 from orchestrator.errors import DefinitionError
 from orchestrator.spec import Resources, Traffic
 
-__all__ = ["ApiOptions", "ServiceOptions", "check_keys", "service_options"]
+__all__ = ["ApiOptions", "ServiceOptions", "check_keys", "check_name", "service_options"]
 
 DEFAULT_MAX_BATCH_SIZE: Final = 100
 DEFAULT_MAX_LATENCY_MS: Final = 60_000.0
-_NAME: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _BYTES: Final = {
     "": 1,
     "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
@@ -52,16 +52,23 @@ def service_options(given: Mapping[str, Any]) -> ServiceOptions:
     """
     check_keys(given, ("name", "workers", "resources", "traffic"), "@service")
     name = given.get("name")
-    if name is not None and not (isinstance(name, str) and _NAME.match(name)):
-        raise DefinitionError(
-            f"@service(name={name!r}): a name is 1 to 128 letters, digits, '_', '-' or '.', and starts with a letter or digit"
-        )
+    if name is not None:
+        check_name(name)
     return ServiceOptions(
         name=name,
         workers=_workers(given.get("workers", 1)),
         resources=_resources(_mapping(given.get("resources"), "resources")),
         traffic=_traffic(_mapping(given.get("traffic"), "traffic")),
     )
+
+
+def check_name(name: Any) -> None:
+    """Raises: DefinitionError where it cannot be the name of a service, which is a Triton model and a folder too."""
+    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+        raise DefinitionError(
+            f"{name!r} cannot be the name of a service",
+            hint="@service(name=...) takes 1 to 128 letters, digits, '_', '-' or '.', and a letter or digit in front",
+        )
 
 
 def check_keys(given: Iterable[str], known: Iterable[str], where: str) -> None:

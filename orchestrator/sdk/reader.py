@@ -13,7 +13,7 @@ from orchestrator.errors import DefinitionError
 from orchestrator.sdk.annotations import UnsupportedAnnotation, adapter_of, describe
 from orchestrator.sdk.decorators import api_options_of, service_options_of
 from orchestrator.sdk.definition import ApiBinding, Definition
-from orchestrator.sdk.options import ApiOptions
+from orchestrator.sdk.options import ApiOptions, check_name
 from orchestrator.spec import ANY, ApiSpec, ArgumentSpec, BatchPolicy, ServiceSpec, ValueKind, ValueSpec
 
 __all__ = ["read_service"]
@@ -41,8 +41,13 @@ def read_service(cls: type, target: str) -> Definition:
     if not bindings:
         raise _at_class(cls, f"service {cls.__name__} has no API", hint="put @orchestrator.api above a method")
     _check_routes(cls, bindings)
+    name = options.name or cls.__name__
+    try:
+        check_name(name)
+    except DefinitionError as error:
+        raise _at_class(cls, error.message, hint=error.hint) from None
     spec = ServiceSpec(
-        name=options.name or cls.__name__,
+        name=name,
         target=target,
         doc=inspect.getdoc(cls) if cls.__doc__ else None,
         apis=tuple(binding.spec for binding in bindings),
@@ -80,7 +85,10 @@ def _read_api(cls: type, function: Callable[..., Any], options: ApiOptions) -> A
     arguments: list[ArgumentSpec] = []
     adapters: dict[str, TypeAdapter[Any]] = {}
     field_defaults: dict[str, FieldInfo] = {}
-    for parameter in list(inspect.signature(function).parameters.values())[1:]:
+    own, *parameters = inspect.signature(function).parameters.values() or [None]
+    if own is None or own.kind not in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+        raise _at_function(function, f"{where}: an API takes self")
+    for parameter in parameters:
         annotation = hints.get(parameter.name, Any)
         if isinstance(parameter.default, FieldInfo):
             annotation = typing.Annotated[annotation, parameter.default]
@@ -106,6 +114,8 @@ def _read_argument(
 ) -> ArgumentSpec:
     if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
         raise _at_function(function, f"{where}: *{parameter.name} is not served yet", hint="name the arguments")
+    if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+        raise _at_function(function, f"{where}: calls name their arguments, {parameter.name!r} too", hint="remove the '/'")
     if parameter.name in _RESERVED_ARGUMENTS:
         raise _at_function(function, f"{where}: an argument cannot be called {parameter.name!r}", hint="it names the output")
     value = _describe(function, f"{where}: argument {parameter.name!r}", annotation, "argument", options)

@@ -33,7 +33,7 @@ class ArgumentReader:
             InvalidInput: not JSON, or not these arguments.
             UnsupportedMedia: a form or a file.
         """
-        if content_type.startswith(_OTHER_FORMS):
+        if content_type.lower().startswith(_OTHER_FORMS):
             raise UnsupportedMedia(
                 f"this route does not read {content_type.partition(';')[0]}", hint="send application/json"
             )

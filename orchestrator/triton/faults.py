@@ -1,8 +1,8 @@
 """The one table from gRPC statuses to our errors.
 
-Two sorts of status arrive. Those of our own worker carry the error that it raised, as JSON behind the sentence for a person
-(`<sentence>\\n\\x1e<json>`), and become that error again. All others are Triton's or gRPC's own and go by code and text; what
-they say of their insides is kept for the log (`StatusCause`) and not shown to callers.
+Two sorts of status arrive. Those of our own worker carry the error that it raised, as JSON behind the sentence for a
+person (`<sentence>\\n\\x1e<json>`), and become that error again. All others are Triton's or gRPC's own and go by code
+and text; what they say of their insides is kept for the log (`StatusCause`) and not shown to callers.
 """
 
 import json
@@ -71,16 +71,20 @@ def _rule(codes: Any, text: str, error: type[CallError], message: str | None) ->
     return _Rule(frozenset(codes if isinstance(codes, tuple) else (codes,)), text, error, message)
 
 
-# First match wins: texts before codes, as Triton uses one code for different things.
+# First match wins: texts before codes, as Triton uses one code for different things. UNKNOWN: a stream's bare text.
 _RULES = (
-    _rule((), r"has no available versions|is not ready|is not available", BackendUnavailable, "the model is not loaded"),
-    _rule((), r"[Ss]tub process .* is not healthy|Failed to process the request.*[Ss]tub", BackendUnavailable,
-          "the model's worker process has died"),
-    _rule((Code.NOT_FOUND, Code.UNAVAILABLE, Code.UNKNOWN), r"unknown model", EndpointNotFound, "there is no such model"),
-    _rule((), r"[Ee]xceeds maximum queue size", Overloaded, "the model's queue is full"),
+    _rule((Code.NOT_FOUND, Code.UNAVAILABLE, Code.UNKNOWN), r"unknown model: '.*' is not found",
+          EndpointNotFound, "there is no such model"),
+    _rule((Code.INTERNAL, Code.UNKNOWN), r"Stub process '.*' is not healthy",
+          BackendUnavailable, "the model's worker process has died"),
+    _rule((Code.UNAVAILABLE, Code.UNKNOWN), r"[Ee]xceeds maximum queue size", Overloaded, "the model's queue is full"),
+    _rule(Code.UNKNOWN, r"unknown model: '.*' has no available versions",
+          BackendUnavailable, "the model is not loaded"),
+    _rule(Code.UNKNOWN, r"^(\[request id: .*?\] )?(unexpected|expected|inference input) .* model '",
+          InvalidInput, None),
     _rule(Code.RESOURCE_EXHAUSTED, r"metadata size exceeds", ServiceFault, "the service failed"),
-    _rule(Code.RESOURCE_EXHAUSTED, r"message larger than max|message size", PayloadTooLarge,
-          "the tensors are larger than Triton takes"),
+    _rule(Code.RESOURCE_EXHAUSTED, r"message larger than max|message size",
+          PayloadTooLarge, "the tensors are larger than Triton takes"),
     _rule(Code.RESOURCE_EXHAUSTED, "", Overloaded, "Triton is out of resources"),
     _rule(Code.UNAVAILABLE, "", BackendUnavailable, "Triton cannot be reached"),
     _rule(Code.NOT_FOUND, "", BackendUnavailable, "the model is not loaded"),

@@ -1,15 +1,15 @@
 """The parent of tritonserver: a script of its own, run by path as `python -I -S guard.py`, stdlib only.
 
-Why a process between us and Triton: after `kill -9` of the orchestrator nobody else is left to stop the server, its Python
-workers and what those started, and to remove their shared memory. The guard is
+Why a process between us and Triton: after `kill -9` of the orchestrator nobody else is left to stop the server, its
+Python workers and what those started, and to remove their shared memory. The guard is
 
-- the reader of a pipe whose other end the orchestrator holds (its stdin): end of file means that the orchestrator is gone,
+- the reader of a pipe whose other end the orchestrator holds (its stdin): end of file means that that is gone,
 - a child subreaper: every orphan below Triton becomes the guard's child, so that none can hide by outliving its parent,
 - the holder of the lock that tells a later start that this server's shared memory is in use.
 
-It ends in one way, whatever the cause (a stop order, the orchestrator's death, Triton's own end): SIGTERM to Triton, a bounded
-wait, SIGKILL to whatever is left below, removal of the shared memory and of the run directory. Its exit code is Triton's, or
-128 + the number of the signal that ended Triton.
+It ends in one way, whatever the cause (a stop order, the orchestrator's death, Triton's own end): SIGTERM to Triton, a
+bounded wait, SIGKILL to whatever is left below, removal of the shared memory and of the run directory. Its exit code is
+Triton's, or 128 + the number of the signal that ended Triton.
 
     guard.py GRACE_S SHM_PREFIX RUN_DIR LOCK_FD PROGRAM [ARGUMENT...]
 
@@ -25,6 +25,7 @@ import signal
 import sys
 import time
 
+SHM = "/dev/shm"  # noqa: S108
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 1.0
@@ -51,8 +52,8 @@ def spawn(command: list[str], pid_file: str) -> int:
     if pid:
         return pid
     try:
-        # SIGKILL, not SIGTERM: a guard dies without its cleanup only by kill -9 or for want of memory, and then nobody is left to
-        # bound a graceful exit: a Triton that waits for a hung model would stay. Its idle workers notice its death and leave.
+        # SIGKILL, not SIGTERM: a guard dies without its cleanup only by kill -9 or for want of memory, and then nobody
+        # is left to bound a graceful exit: a Triton that waits for a hung model would stay.
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != guard:  # it died before the line above took effect
             os._exit(1)
@@ -62,7 +63,7 @@ def spawn(command: list[str], pid_file: str) -> int:
         with open(pid_file, "w", encoding="ascii") as file:
             file.write(str(os.getpid()))
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.execv(command[0], command)
+        os.execv(command[0], command)  # noqa: S606
     except OSError as exc:
         os.write(2, f"cannot start {command[0]}: {exc}\n".encode())
     finally:
@@ -163,13 +164,13 @@ def remove_traces(shm_prefix: str, run_dir: str) -> None:
     import shutil
 
     with contextlib.suppress(OSError):
-        for name in os.listdir("/dev/shm"):
+        for name in os.listdir(SHM):
             if name.startswith(shm_prefix) and name != shm_prefix + "lock":
                 with contextlib.suppress(OSError):
-                    os.unlink(f"/dev/shm/{name}")
+                    os.unlink(f"{SHM}/{name}")
     shutil.rmtree(run_dir, ignore_errors=True)
     with contextlib.suppress(OSError):
-        os.unlink(f"/dev/shm/{shm_prefix}lock")
+        os.unlink(f"{SHM}/{shm_prefix}lock")
 
 
 def main(arguments: list[str]) -> int:

@@ -44,7 +44,7 @@ class TritonInstall:
         if version not in self.stubs:
             raise ServerProcessError(
                 f"the Triton server has no Python worker for Python {version}",
-                hint=f"use one of {', '.join(sorted(self.stubs)) or 'no version at all: reinstall nvidia-pytriton'}",
+                hint=f"it has some for {', '.join(sorted(self.stubs)) or 'none: reinstall nvidia-pytriton'}",
             )
         return self.stubs[version]
 
@@ -82,10 +82,10 @@ def find_install(package: Path | None = None) -> TritonInstall:
 
 
 def lay_out_backends(install: TritonInstall, target: Path, version: str | None = None) -> Path:
-    """Makes the backend folder of one server: the wheel keeps the backend and its workers apart, Triton wants them together.
+    """Makes one server's backend folder: the wheel keeps the backend and its workers apart, Triton wants them together.
 
-    Links suffice: the loader resolves the worker's `$ORIGIN` through them. Where the file system has no links the files are copied,
-    and then find their libraries by `LD_LIBRARY_PATH` (see `command.environment`).
+    Links suffice: the loader resolves the worker's `$ORIGIN` through them. Where the file system has none the files are
+    copied, and then find their libraries by `LD_LIBRARY_PATH` (see `command.environment`).
 
     Args:
         target: a folder, made here.

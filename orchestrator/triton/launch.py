@@ -95,7 +95,8 @@ class Run:
             raise
         finally:
             os.close(claim.lock_fd)  # the guard's copy is the lock now
-        assert self._guard.stdin and self._guard.stdout
+        assert self._guard.stdin is not None
+        assert self._guard.stdout is not None
         self._orders, self._stream = self._guard.stdin, self._guard.stdout
         self.output = Output(self._stream, log)
         self._watcher = threading.Thread(target=self._watch, name="triton-watch", daemon=True)
@@ -192,6 +193,6 @@ class Run:
                     pipe.close()
 
     def _watch(self) -> None:
-        # The guard cleans up after itself. Killed, it cannot: Triton has died with it, hung workers and segments may be left.
+        # The guard cleans up after itself. Killed, it cannot: Triton has died with it, segments and hung workers stay.
         if self._guard.wait() < 0:
             leftovers.remove(self.claim.server_id, self.claim.run_dir)

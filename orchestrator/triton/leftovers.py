@@ -1,9 +1,9 @@
 """The mark that a server lives, and the removal of what dead ones left.
 
-Triton's Python backend keeps tensors in `/dev/shm`, and a killed server leaves them there until the machine restarts. So each
-server has an id; its segments, its run directory and the environment of its processes carry it; and its guard holds a lock
-on `/dev/shm/<id>-lock`. A lock that can be taken belongs to a dead server. Unlike a pid, that holds across containers
-that share `/dev/shm`.
+Triton's Python backend keeps tensors in `/dev/shm`, and a killed server leaves them there until the machine restarts.
+So each server has an id; its segments, its run directory and the environment of its processes carry it; and its guard
+holds a lock on `/dev/shm/<id>-lock`. A lock that can be taken belongs to a dead server. Unlike a pid, that holds across
+containers that share `/dev/shm`.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from orchestrator.triton.command import SERVER_ID_VARIABLE
 
 __all__ = ["Claim", "claim", "remove", "sweep"]
 
-SHM = Path("/dev/shm")
+SHM = Path("/dev/shm")  # noqa: S108
 _NAME = re.compile(r"(orchestrator-\d+-[0-9a-f]{12})-")
 
 

@@ -9,11 +9,17 @@ from typing import IO
 
 __all__ = ["Output"]
 
-_LINE_BYTES = 16 << 10
+_LINE_BYTES = 64 << 10
+_LINE_CHARS = 4000
 _TAIL_LINES = 200
 # Severity, month and day, time, thread, source: I1121 01:09:25.074801 5270 cache_manager.cc:174] ...
 _OWN = re.compile(r"(?P<level>[IWEF])\d{4} [\d:.]+\s+\d+ \w+\.(?:cc|h):\d+\] ?(?P<text>.*)")
-_HARMLESS = ("CudaDriverHelper has not been initialized", "DCGM unable to start", "Failed to initialize NVML")
+_HARMLESS = (
+    "CudaDriverHelper has not been initialized",  # no GPU
+    "DCGM unable to start",
+    "Failed to initialize NVML",
+    "HandleCancellation called even when",  # Triton's own surprise at a stream that ended with an error
+)
 
 
 class Output:
@@ -52,7 +58,7 @@ class Output:
     def _read(self) -> None:
         with contextlib.suppress(ValueError, OSError):  # closed under us
             while raw := self._stream.readline(_LINE_BYTES):
-                line = raw.decode("utf-8", "replace").rstrip("\r\n")
+                line = raw.decode("utf-8", "replace").rstrip("\r\n")[:_LINE_CHARS]
                 self._tail.append(line)
                 if self._log is not None and self._worth_reading(line):
                     # A fault of the receiver must not end the reading: Triton would stop on a full pipe.

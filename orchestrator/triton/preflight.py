@@ -1,6 +1,6 @@
 """What can be known to be wrong before Triton starts.
 
-Each check takes its facts as arguments and raises a `ServerProcessError` with the way out; `preflight` gathers the facts.
+Each check takes its facts as arguments and raises a `ServerProcessError` with the way out; `preflight` gathers them.
 Most of these faults are silent or late otherwise: with numpy 2 every model loads and answers with empty tensors.
 """
 
@@ -21,15 +21,18 @@ from orchestrator.triton.install import TritonInstall
 __all__ = ["MIN_SHM_BYTES", "check_numpy", "check_port", "check_python", "check_shm", "choose_libpython", "preflight"]
 
 MIN_SHM_BYTES = 64 << 20
-"""Free shared memory below which a start is refused: a worker takes 1 MiB at once and grows with its largest tensors."""
+"""Free shared memory that a start wants: a worker takes 1 MiB at once and grows with its largest tensors."""
 
+_SHM = Path("/dev/shm")  # noqa: S108
 _SUPPORTED = ("3.11", "3.12")
 
 
 def check_python(version: str, stubs: Collection[str]) -> None:
-    """Args:
-    version: of the running Python, as `"3.11"`.
-    stubs: versions that the server has worker programs for.
+    """Whether Triton's workers can be the running Python.
+
+    Args:
+        version: of the running Python, as `"3.11"`.
+        stubs: versions that the server has worker programs for.
     """
     if version not in _SUPPORTED:
         raise ServerProcessError(
@@ -43,8 +46,10 @@ def check_python(version: str, stubs: Collection[str]) -> None:
 
 
 def check_numpy(version: str | None) -> None:
-    """Args:
-    version: of the installed numpy, None for none.
+    """Whether the workers' numpy is one that the backend was built for.
+
+    Args:
+        version: of the installed numpy, None for none.
     """
     hint = "pip install 'numpy>=1.26,<2'"
     if version is None:
@@ -57,33 +62,34 @@ def check_numpy(version: str | None) -> None:
 
 
 def check_shm(free_bytes: int | None, *, writable: bool, need_bytes: int = MIN_SHM_BYTES) -> None:
-    """Args:
-    free_bytes: in /dev/shm, None where there is no such folder.
-    writable: whether this user may write there.
+    """Whether Triton and its workers can pass tensors to each other.
+
+    Args:
+        free_bytes: in the shared memory, None where there is no such folder.
+        writable: whether this user may write there.
     """
-    hint = "in a container, start it with --shm-size=1g (or ipc: host)"
+    hint = "in a container, start it with --shm-size=1g or --ipc=host"
     if free_bytes is None:
-        raise ServerProcessError("/dev/shm does not exist, and Triton passes tensors through it", hint=hint)
+        raise ServerProcessError(f"{_SHM} does not exist, and Triton passes tensors through it", hint=hint)
     if not writable:
-        raise ServerProcessError(
-            "/dev/shm is not writable, and Triton passes tensors through it", hint="mount it mode 1777"
-        )
+        raise ServerProcessError(f"{_SHM} is not writable, and Triton passes tensors through it", hint="chmod 1777 it")
     if free_bytes < need_bytes:
         raise ServerProcessError(
-            f"/dev/shm has {free_bytes >> 20} MiB free, Triton needs {need_bytes >> 20} MiB",
-            hint=f"{hint}; on a host, remove what other programs left in /dev/shm",
+            f"{_SHM} has {free_bytes >> 20} MiB free, Triton needs {need_bytes >> 20} MiB",
+            hint=f"{hint}; on a host, remove what other programs left there",
         )
 
 
-def check_port(name: str, port: int, *, free: bool) -> None:
-    """Args:
-    name: what the port is for, as `"http"`.
-    free: whether it could be bound.
+def check_port(use: str, port: int, *, free: bool) -> None:
+    """Whether Triton can listen on a port that was asked for.
+
+    Args:
+        use: what it is for, as `"http"`.
+        free: whether it could be bound.
     """
     if not free:
         raise ServerProcessError(
-            f"port {port} for Triton's {name} is in use",
-            hint="end the program that uses it, or let a free one be chosen",
+            f"port {port} for Triton's {use} is in use", hint="end what uses it, or let a free one be chosen"
         )
 
 
@@ -105,7 +111,10 @@ def choose_libpython(name: str, version: str, candidates: Iterable[tuple[Path, b
     found = f"; {', '.join(map(str, others))} is of another patch release" if others else ""
     raise ServerProcessError(
         f"{name} of Python {version} was not found, and Triton's workers load it{found}",
-        hint=f"Debian and Ubuntu: apt-get install libpython{short}; pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install {version}",
+        hint=(
+            f"Debian, Ubuntu: apt-get install libpython{short}; "
+            f"pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install {version}"
+        ),
     )
 
 
@@ -124,8 +133,7 @@ def preflight(install: TritonInstall, ports: Mapping[str, int]) -> Path:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     check_python(version, install.stubs)
     check_numpy(_installed("numpy"))
-    shm = Path("/dev/shm")
-    check_shm(shutil.disk_usage(shm).free if shm.is_dir() else None, writable=os.access(shm, os.W_OK | os.X_OK))
+    check_shm(shutil.disk_usage(_SHM).free if _SHM.is_dir() else None, writable=os.access(_SHM, os.W_OK | os.X_OK))
     for use, port in ports.items():
         check_port(use, port, free=_can_bind(port))
     name = f"libpython{version}.so.1.0"
@@ -155,7 +163,7 @@ def _libpythons(name: str, version: str) -> Iterable[tuple[Path, bool]]:
         if line.endswith(f"/{name}"):
             yield Path(line[line.index("/") :]), True
             return
-    # The base prefix, not the venv's. LIBDIR is a build-time path in relocatable Pythons (uv), so the prefix counts as well.
+    # The base prefix, not the venv's. LIBDIR is a build-time path in relocatable Pythons (uv): the prefix counts, too.
     folders = [sysconfig.get_config_var("LIBDIR"), f"{sys.base_prefix}/lib", "/usr/local/lib", "/usr/lib", "/usr/lib64"]
     if multiarch := sysconfig.get_config_var("MULTIARCH"):
         folders += [f"{sys.base_prefix}/lib/{multiarch}", f"/usr/lib/{multiarch}", f"/lib/{multiarch}"]

@@ -29,10 +29,10 @@ import triton_python_backend_utils as pb_utils
 
 class TritonPythonModel:
     def execute(self, requests):
-        return [pb_utils.InferenceResponse([self.copy(request, name) for name in ("numbers", "texts")]) for request in requests]
+        return [pb_utils.InferenceResponse([self.copy(each, "numbers"), self.copy(each, "texts")]) for each in requests]
 
     def copy(self, request, name):
-        # By numpy and back: that conversion is what breaks.
+        # To numpy and back: that conversion is what breaks.
         return pb_utils.Tensor(name, numpy.array(pb_utils.get_input_tensor_by_name(request, name).as_numpy()))
 """
 

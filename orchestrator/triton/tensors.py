@@ -1,7 +1,7 @@
 """numpy arrays <-> Triton's tensor bytes: the dtype table, and BYTES.
 
-Fixed-size elements travel as they lie in memory (little-endian, C order). BYTES travels as a 4-byte little-endian length and the
-content, one element after the other.
+Fixed-size elements travel as they lie in memory (little-endian, C order). BYTES travels as a 4-byte little-endian
+length and the content, one element after the other.
 """
 
 import math
@@ -65,7 +65,7 @@ def pack(name: str, array: NDArray[Any]) -> bytes | memoryview:
     if array.dtype != object:
         if array.size == 0:
             return b""
-        return memoryview(array if array.flags.c_contiguous else np.ascontiguousarray(array)).cast("B")
+        return np.ascontiguousarray(array).data.cast("B")
     items: list[Any] = array.ravel().tolist()
     try:
         return _join(items)

@@ -30,7 +30,7 @@ class TritonBackend:
 
     def __init__(self, grpc_url: str) -> None:
         self._url = grpc_url
-        self._channel: Any = None
+        self._calls: _Calls | None = None
         self._closed = False
 
     async def infer(self, request: InferRequest) -> InferResponse:
@@ -41,12 +41,14 @@ class TritonBackend:
         """
         data = encode_request(request)
         try:
-            return await self._call("ModelInfer")(data, timeout=request.timeout_s)  # type: ignore[no-any-return]
+            answer: InferResponse = await self._open().infer(data, timeout=request.timeout_s)
         except grpc.aio.AioRpcError as exc:
-            raise from_status(exc.code(), exc.details() or "") from None
+            error = from_status(exc.code(), exc.details() or "")
+            raise error from error.__cause__
         except asyncio.CancelledError:
             self._raise_if_closed()
             raise
+        return answer
 
     async def stream(self, request: InferRequest) -> AsyncGenerator[InferResponse, None]:
         """Runs a model that gives any number of answers, over a connection's stream of its own.
@@ -56,11 +58,9 @@ class TritonBackend:
         Raises:
             CallError: see `Backend`.
         """
-        data = encode_request(request, stream=True)
-
         # One message and then the end: Triton closes its side after the last answer.
-        call = self._call("ModelStreamInfer")(
-            iter((data,)),
+        call = self._open().stream(
+            iter((encode_request(request, stream=True),)),
             timeout=request.timeout_s,
             # Without it an error in mid-stream comes as a text without a code.
             metadata=(("triton_grpc_error", "true"),),
@@ -68,14 +68,15 @@ class TritonBackend:
         try:
             async for message in call:
                 if message.error_message:
-                    raise from_status(*await self._end_of(call, message.error_message))
+                    raise from_status(grpc.StatusCode.UNKNOWN, message.error_message)
                 answer = message.infer_response
                 if answer.outputs:
                     yield decode_response(answer)
                 if is_final(answer) or not answer.outputs:
                     return
         except grpc.aio.AioRpcError as exc:
-            raise from_status(exc.code(), exc.details() or "") from None
+            error = from_status(exc.code(), exc.details() or "")
+            raise error from error.__cause__
         except asyncio.CancelledError:
             self._raise_if_closed()
             raise
@@ -85,9 +86,7 @@ class TritonBackend:
     async def ready(self, model: str) -> bool:
         """Whether Triton says that the model is loaded. It says so with a dead worker, too: probe to be sure."""
         try:
-            answer = await self._call("ModelReady")(
-                service_pb2.ModelReadyRequest(name=model).SerializeToString(), timeout=_READY_S
-            )
+            answer = await self._open().ready(service_pb2.ModelReadyRequest(name=model), timeout=_READY_S)
         except (grpc.aio.AioRpcError, BackendUnavailable):
             return False
         except asyncio.CancelledError:
@@ -99,5 +98,35 @@ class TritonBackend:
     async def close(self) -> None:
         """Closes the connection; calls in flight fail with `BackendUnavailable`."""
         self._closed = True
-        if self._channel is not None:
-            await self._channel.close()
+        if self._calls is not None:
+            await self._calls.channel.close()
+
+    def _open(self) -> "_Calls":
+        if self._closed:
+            raise BackendUnavailable("the connection to Triton is closed")
+        if self._calls is None:
+            self._calls = _Calls(open_channel(self._url))
+        return self._calls
+
+    def _raise_if_closed(self) -> None:
+        """Tells our own `close`, which gRPC reports as a cancellation, from one of the caller's task."""
+        task = asyncio.current_task()
+        if self._closed and task is not None and not task.cancelling():
+            raise BackendUnavailable("the connection to Triton was closed during the call")
+
+
+class _Calls:
+    """A channel and the three methods that are called over it."""
+
+    def __init__(self, channel: Any) -> None:
+        self.channel = channel
+        # No serializers for what goes out: the messages are encoded already (see `messages.py`).
+        self.infer = channel.unary_unary(f"{_SERVICE}ModelInfer", response_deserializer=parse_response)
+        self.stream = channel.stream_stream(
+            f"{_SERVICE}ModelStreamInfer", response_deserializer=service_pb2.ModelStreamInferResponse.FromString
+        )
+        self.ready = channel.unary_unary(
+            f"{_SERVICE}ModelReady",
+            request_serializer=service_pb2.ModelReadyRequest.SerializeToString,
+            response_deserializer=service_pb2.ModelReadyResponse.FromString,
+        )

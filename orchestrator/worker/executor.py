@@ -78,8 +78,8 @@ class Executor:
             try:
                 binding = self._binding(call)
                 ready.setdefault(binding.spec.name, []).append(self._decode(position, call, binding))
-            except CallError as error:
-                answers[position] = error
+            except Exception as error:  # noqa: BLE001  # the user's validators and default factories run in there
+                answers[position] = fault_of(error, self._definition.spec.name, [call.request_id])
         for name, members in ready.items():
             binding = self._definition.apis[name]
             for batch in self._batches(binding, members):
