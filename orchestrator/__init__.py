@@ -12,8 +12,23 @@
 """
 
 from orchestrator import errors, validators
+from orchestrator.sdk.context import Context, server_context
 from orchestrator.sdk.decorators import api, service
+from orchestrator.sdk.hooks import on_deployment, on_shutdown, on_startup
+from orchestrator.spec import Cookie
 
-__all__ = ["__version__", "api", "errors", "service", "validators"]
+__all__ = [
+    "Context",
+    "Cookie",
+    "__version__",
+    "api",
+    "errors",
+    "on_deployment",
+    "on_shutdown",
+    "on_startup",
+    "server_context",
+    "service",
+    "validators",
+]
 
 __version__ = "0.1.0"

@@ -17,6 +17,7 @@ OrchestratorError                what went wrong, whether a retry helps, and the
 │   ├── DeadlineExceeded         the time for the call is over
 │   ├── CallCancelled            the caller has gone
 │   ├── ServiceFault             the user's code failed, or Triton did
+│   ├── RequestFailed            the user's code refused the call, with a status of its own
 │   └── OutputMismatch           the user's code returned what its annotation does not allow
 └── TaskError                    a background task cannot be submitted, found or read
 
@@ -40,6 +41,7 @@ __all__ = [
     "OutputMismatch",
     "Overloaded",
     "PayloadTooLarge",
+    "RequestFailed",
     "ServerProcessError",
     "ServiceFault",
     "SettingsError",
@@ -208,6 +210,28 @@ class CallCancelled(CallError):
 
 class ServiceFault(CallError):
     code = "service_fault"
+
+
+class RequestFailed(CallError):
+    """The user's code refused the call; raise it, or a subclass, to answer with a status of your own.
+
+    Unlike any other exception of the user's code its message reaches the caller.
+
+    Args:
+        status: of the HTTP answer, 400 to 599; default: the class's own `status`.
+        name: of the user's class, where this stands for an error that happened in another process.
+    """
+
+    code = "request_failed"
+    status: int = 500
+
+    def __init__(
+        self, message: str = "", *, status: int | None = None, name: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        if status is not None:
+            self.status = int(status)
+        self.name = name or type(self).__name__
 
 
 class OutputMismatch(CallError):

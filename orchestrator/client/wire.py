@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from orchestrator.errors import CallError, EndpointNotFound, InvalidInput, Overloaded, ServiceFault, UnsupportedMedia
+from orchestrator.errors import CallError, EndpointNotFound, InvalidInput, Overloaded, RequestFailed, ServiceFault, UnsupportedMedia
 
 __all__ = ["WireRequest", "build_request", "read_reply"]
 
@@ -72,6 +72,8 @@ def _error_of(status: int, headers: Mapping[str, str], body: bytes) -> CallError
         return InvalidInput(message, problems=problem.get("errors", ()))
     if code == Overloaded.code:
         return Overloaded(message, retry_after_s=float(headers.get("retry-after", 1)))
+    if code == RequestFailed.code:
+        return RequestFailed(message, status=status, name=problem.get("name"))
     by_code = {kind.code: kind for kind in CallError.__subclasses__()}
     by_status: dict[int, type[CallError]] = {404: EndpointNotFound, 405: EndpointNotFound, 415: UnsupportedMedia}
     return by_code.get(code, by_status.get(status, ServiceFault))(message)

@@ -12,26 +12,28 @@ are: Triton passes on whatever dtype and shape a Python model gives.
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, cast
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 from pydantic import PlainValidator, TypeAdapter
 
-from orchestrator.codec.codec import Carrier, Packed
+from orchestrator.codec.codec import Carrier, Packed, Workspace
 from orchestrator.spec import ANY, DType, ValueKind, ValueSpec
 
 __all__ = ["ArrayCodec", "array_from_json", "check_shape", "coerce", "hint_of", "parse_hint"]
 
 _OPEN_SHAPE = (ANY, ANY)
 _WORD = 8
+_EXACT_FLOATS = 2.0**53
+"""Below this every whole number is a float64 exactly."""
 
 
 class ArrayCodec:
     """The plain form is the array; text is an array of `str` in it and BYTES in the tensor."""
 
-    kind = ValueKind.ARRAY
+    kind: ClassVar = ValueKind.ARRAY
 
     def carrier(self, value: ValueSpec) -> Carrier:
         return _carrier(value.dtype, _OPEN_SHAPE if value.shape is None else value.shape)
@@ -67,11 +69,11 @@ class ArrayCodec:
             return _pack(value.dtype, rows.reshape(len(rows), math.prod(rows.shape[1:])), shape)
         return _pack(value.dtype, rows, None)
 
-    def result_tensor(self, value: ValueSpec, plain: Any) -> NDArray[Any]:
-        return bytes_array(plain) if plain.dtype.kind == "U" else plain
+    def result_tensor(self, value: ValueSpec, plain: Any) -> Packed:
+        return Packed(bytes_array(plain) if plain.dtype.kind == "U" else plain)
 
     def result_rows(self, value: ValueSpec, plain: Any, axis: int) -> NDArray[Any]:
-        return self.result_tensor(value, np.moveaxis(plain, axis, 0))
+        return self.result_tensor(value, np.moveaxis(plain, axis, 0)).tensor
 
     def from_rows(self, value: ValueSpec, packed: Packed, axis: int) -> Any:
         rows, shape = _unpack(packed)
@@ -81,7 +83,7 @@ class ArrayCodec:
             rows = rows.reshape(len(rows))
         return np.moveaxis(rows, 0, axis)
 
-    def to_python(self, value: ValueSpec, plain: Any, adapter: TypeAdapter[Any]) -> Any:
+    def to_python(self, value: ValueSpec, plain: Any, adapter: TypeAdapter[Any], workspace: Workspace) -> Any:
         if value.dtype is not None:
             plain = coerce(plain, value.dtype)
         check_shape(plain.shape, value.shape)
@@ -217,7 +219,7 @@ def from_words(words: NDArray[Any], dtype_text: str) -> NDArray[Any]:
         raise ValueError(f"{dtype_text!r} cannot be read from 64-bit words")
     if _fits_in_a_word(dtype) or not words.size:
         return words.astype(dtype)
-    if dtype.itemsize % _WORD or words.shape[-1] * _WORD % dtype.itemsize:
+    if not dtype.itemsize or dtype.itemsize % _WORD or words.shape[-1] * _WORD % dtype.itemsize:
         raise ValueError(f"{dtype_text!r} cannot be read from 64-bit words")
     return np.ascontiguousarray(words, dtype=np.float64).view(dtype)
 
@@ -256,14 +258,30 @@ def array_from_json(obj: Any, dtype: DType | None, shape: tuple[int, ...] | None
         raise ValueError("an array must be a rectangle: all lists of one level must be of the same length") from error
     if array.dtype.kind == "O":
         raise ValueError("an array takes only numbers, bools or text, each level in lists of equal length")
-    if array.size == 0 and dtype is None:
-        array = array.astype(np.float64)
+    if array.dtype.kind == "U" and dtype in (None, DType.BYTES) and not all(isinstance(i, str) for i in _items(obj)):
+        raise ValueError("an array takes numbers or text, not both")
+    if dtype in (DType.INT64, DType.UINT64) and array.dtype.kind == "f" and np.any(np.abs(array) >= _EXACT_FLOATS):
+        array = _whole_numbers(obj, array)
     if dtype is not None:
         array = coerce(array, dtype)
     if array.size == 0 and shape is not None:
         # The lists inside an empty list are not there to be counted.
         array = array.reshape(*array.shape, *(max(axis, 0) for axis in shape[array.ndim :]))
     check_shape(array.shape, shape)
+    return array
+
+
+def _items(obj: Any) -> list[Any]:
+    return cast(list[Any], np.array(obj, dtype=object).reshape(-1).tolist())
+
+
+def _whole_numbers(obj: Any, array: NDArray[Any]) -> NDArray[Any]:
+    """The 64-bit integers that numpy read as floats, because no one type of its own holds them all; else the array."""
+    items = _items(obj)
+    for dtype in (np.int64, np.uint64):
+        limits = np.iinfo(dtype)
+        if all(isinstance(item, int) and limits.min <= item <= limits.max for item in items):
+            return np.array(items, dtype=dtype).reshape(array.shape)
     return array
 
 

@@ -11,6 +11,7 @@ and the plain form travels as one tensor. `from_*`/`to_*` are named from the pla
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from pydantic import TypeAdapter
 
 from orchestrator.spec import DType, ValueKind, ValueSpec
 
-__all__ = ["Carrier", "Codec", "Packed", "RowCodec"]
+__all__ = ["Carrier", "Codec", "Packed", "RowCodec", "Workspace"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,14 @@ class Packed:
     hint: str = ""
 
 
+class Workspace(Protocol):
+    """Where a call may put files."""
+
+    def folder(self) -> Path:
+        """A folder of this call's own, made on the first use and removed with the call."""
+        ...
+
+
 class Codec(Protocol):
     """Turns values of one kind from form to form. Stateless."""
 
@@ -59,15 +68,18 @@ class Codec(Protocol):
 
     def to_tensor(self, value: ValueSpec, plain: Any) -> Packed: ...
 
-    def result_tensor(self, value: ValueSpec, plain: Any) -> NDArray[Any]:
-        """As `to_tensor`, for results: in the value's own dtype and shape, since Triton passes on both. Needs no hint."""
+    def result_tensor(self, value: ValueSpec, plain: Any) -> Packed:
+        """As `to_tensor`, for results: in the value's own dtype and shape, since Triton passes on both.
+
+        A hint crosses only for the kinds of `ApiSpec.has_effects`.
+        """
         ...
 
     def from_tensor(self, value: ValueSpec, packed: Packed) -> Any:
         """Raises: ValueError where the tensor cannot hold such a value (a plain Triton client can send anything)."""
         ...
 
-    def to_python(self, value: ValueSpec, plain: Any, adapter: TypeAdapter[Any]) -> Any:
+    def to_python(self, value: ValueSpec, plain: Any, adapter: TypeAdapter[Any], workspace: Workspace) -> Any:
         """Raises: pydantic.ValidationError or ValueError where the user's type refuses the value."""
         ...
 

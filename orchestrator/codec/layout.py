@@ -13,15 +13,21 @@ from numpy.typing import NDArray
 from orchestrator.codec.codec import Packed
 from orchestrator.codec.registry import codec_of, row_codec_of
 from orchestrator.errors import InvalidInput
-from orchestrator.spec import ANY, ApiSpec, DType, ServiceSpec, TensorSpec, ValueSpec
+from orchestrator.spec import ANY, ApiSpec, DType, ResponseEffects, ServiceSpec, TensorSpec, ValueSpec
 
-__all__ = ["API_PARAMETER", "HINT_PREFIX", "RESULT", "Layout", "PackedCall"]
+__all__ = ["API_PARAMETER", "CONTEXT_PARAMETER", "HINT_PREFIX", "RESULT", "Layout", "PackedCall"]
 
 API_PARAMETER: Final = "api"
 """Request parameter that names the API where a service has several."""
+CONTEXT_PARAMETER: Final = "context"
+"""Request parameter with the `CallInfo` document, for the APIs that take a context."""
 HINT_PREFIX: Final = "hint."
 """Request parameter `hint.<tensor>`: see `Packed.hint`."""
 RESULT: Final = "result"
+EFFECTS: Final = "effects"
+"""Output with a `ResponseEffects` document, for the APIs that have them."""
+NULL_HINT: Final = "null"
+"""Hint of a value that is None, where a tensor cannot say so."""
 _NO_ARGUMENTS: Final = "no-arguments"
 """No name of an argument: those have no hyphen."""
 
@@ -58,6 +64,10 @@ class Layout:
     def result_name(self) -> str:
         return self.name_of(RESULT)
 
+    @property
+    def effects_name(self) -> str:
+        return self.name_of(EFFECTS)
+
     def inputs(self) -> Iterator[TensorSpec]:
         """All inputs, batch axis included.
 
@@ -70,10 +80,13 @@ class Layout:
             shape = (ANY, 1) if self.batched else (1,)
             yield TensorSpec(name=self.name_of(_NO_ARGUMENTS), dtype=DType.BOOL, shape=shape, optional=True)
 
-    def output(self) -> TensorSpec:
-        """The result's tensor, batch axis included."""
+    def outputs(self) -> Iterator[TensorSpec]:
+        """The result's tensor, and that of the effects where the API has them; batch axis included."""
         axis = self.api.batch.output_axis if self.api.batch else None
-        return self._tensor(RESULT, self.api.result, axis, optional=False)
+        yield self._tensor(RESULT, self.api.result, axis, optional=False)
+        if self.api.has_effects:
+            shape = (ANY, 1) if self.batched else (1,)
+            yield TensorSpec(name=self.effects_name, dtype=DType.BYTES, shape=shape)
 
     def pack(self, plains: Mapping[str, Any]) -> PackedCall:
         """The arguments of one call.
@@ -89,6 +102,9 @@ class Layout:
         for argument in self.api.arguments:
             if argument.name in plains:
                 name = self.name_of(argument.name)
+                if plains[argument.name] is None and argument.value.nullable:
+                    parameters[HINT_PREFIX + name] = NULL_HINT
+                    continue
                 try:
                     packed = self._pack(argument.value, plains[argument.name], self._input_axis)
                 except ValueError as error:
@@ -110,31 +126,59 @@ class Layout:
         for argument in self.api.arguments:
             name = self.name_of(argument.name)
             tensor = tensors.get(name)
+            hint = str(parameters.get(HINT_PREFIX + name, ""))
+            if hint == NULL_HINT:
+                plains[argument.name] = None
+                continue
             if tensor is None:
                 if argument.required:
                     raise InvalidInput.at([argument.name], "Field required", kind="missing")
                 continue
-            packed = Packed(tensor, str(parameters.get(HINT_PREFIX + name, "")))
+            packed = Packed(tensor, hint)
             try:
                 plains[argument.name] = self._unpack(argument.value, packed, self._input_axis)
             except ValueError as error:
                 raise InvalidInput.at([argument.name], str(error)) from error
         return plains
 
-    def pack_result(self, plain: Any) -> NDArray[Any]:
+    def pack_result(self, plain: Any) -> Packed:
         """The result of one call as its tensor, in its own shape and dtype (Triton passes both on)."""
         api = self.api
+        if plain is None and api.result.nullable:
+            carrier = codec_of(api.result.kind).carrier(api.result)
+            shape = (1,) * (len(carrier.shape) + self.batched)
+            nothing = b"" if carrier.dtype is DType.BYTES else 0
+            return Packed(np.full(shape, nothing, dtype=carrier.dtype.numpy), NULL_HINT)
         if api.batch is not None:
-            return row_codec_of(api.result.kind).result_rows(api.result, plain, api.batch.output_axis)
-        tensor = codec_of(api.result.kind).result_tensor(api.result, plain)
-        return tensor[np.newaxis] if self.batched else tensor
+            return Packed(row_codec_of(api.result.kind).result_rows(api.result, plain, api.batch.output_axis))
+        packed = codec_of(api.result.kind).result_tensor(api.result, plain)
+        return Packed(packed.tensor[np.newaxis], packed.hint) if self.batched else packed
 
-    def unpack_result(self, tensor: NDArray[Any]) -> Any:
-        """Reads `pack_result` back."""
+    def unpack_result(self, tensor: NDArray[Any], hint: str = "") -> Any:
+        """Reads `pack_result` back.
+
+        Raises:
+            ValueError: it is not such a tensor.
+        """
         value = self.api.result
+        if hint == NULL_HINT:
+            return None
         if self.api.batch is not None:
-            return row_codec_of(value.kind).from_rows(value, Packed(tensor), self.api.batch.output_axis)
-        return codec_of(value.kind).from_tensor(value, Packed(tensor[0] if self.batched else tensor))
+            return row_codec_of(value.kind).from_rows(value, Packed(tensor, hint), self.api.batch.output_axis)
+        return codec_of(value.kind).from_tensor(value, Packed(tensor[0] if self.batched else tensor, hint))
+
+    def pack_effects(self, effects: ResponseEffects) -> NDArray[Any]:
+        """What an answer carries besides its result, as a tensor."""
+        shape = (1, 1) if self.batched else (1,)
+        return np.full(shape, effects.model_dump_json(exclude_defaults=True).encode(), dtype=object)
+
+    def unpack_effects(self, tensor: NDArray[Any]) -> ResponseEffects:
+        """Reads `pack_effects` back.
+
+        Raises:
+            ValueError: it is not such a tensor.
+        """
+        return ResponseEffects.parse(tensor.reshape(-1)[0])
 
     @property
     def _input_axis(self) -> int | None:

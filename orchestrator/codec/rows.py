@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from orchestrator.codec.codec import Carrier, Codec, Packed
+from orchestrator.codec.codec import Carrier, Codec, Packed, Workspace
 from orchestrator.codec.scalar import BooleanCodec, IntegerCodec, NumberCodec, TextCodec
 from orchestrator.codec.structure import JsonCodec
 from orchestrator.spec import ValueKind, ValueSpec
@@ -29,7 +29,7 @@ def _item(value: ValueSpec) -> tuple[Codec, ValueSpec]:
 class RowsCodec:
     """The plain form is a list of the items' plain forms; one row of the tensor an item."""
 
-    kind = ValueKind.ROWS
+    kind: ClassVar = ValueKind.ROWS
 
     def carrier(self, value: ValueSpec) -> Carrier:
         carrier = self.row_carrier(value, 0)
@@ -60,8 +60,8 @@ class RowsCodec:
             return Packed(np.empty((0, *carrier.shape), dtype=carrier.dtype.numpy))
         return Packed(np.stack([codec.to_tensor(item, row).tensor for row in plain]))
 
-    def result_tensor(self, value: ValueSpec, plain: Any) -> NDArray[Any]:
-        return self.to_rows(value, plain, 0).tensor
+    def result_tensor(self, value: ValueSpec, plain: Any) -> Packed:
+        return self.to_rows(value, plain, 0)
 
     def result_rows(self, value: ValueSpec, plain: Any, axis: int) -> NDArray[Any]:
         return self.to_rows(value, plain, axis).tensor
@@ -71,7 +71,7 @@ class RowsCodec:
         rows = packed.tensor.reshape(len(packed.tensor), math.prod(packed.tensor.shape[1:]))
         return [codec.from_tensor(item, Packed(row)) for row in rows]
 
-    def to_python(self, value: ValueSpec, plain: Any, adapter: TypeAdapter[Any]) -> Any:
+    def to_python(self, value: ValueSpec, plain: Any, adapter: TypeAdapter[Any], workspace: Workspace) -> Any:
         codec, _ = _item(value)
         if codec.kind is ValueKind.JSON:
             return adapter.validate_json(self.to_json(value, plain))

@@ -4,10 +4,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from orchestrator.codec.codec import Carrier, Packed
+from orchestrator.codec.codec import Carrier, Packed, Workspace
 from orchestrator.codec.schema import type_of_schema
 from orchestrator.spec import DType, ValueKind, ValueSpec
 
@@ -42,13 +41,13 @@ class _ScalarCodec:
     def to_tensor(self, value: ValueSpec, plain: Any) -> Packed:
         return Packed(np.array([plain], dtype=self.dtype.numpy))
 
-    def result_tensor(self, value: ValueSpec, plain: Any) -> NDArray[Any]:
-        return self.to_tensor(value, plain).tensor
+    def result_tensor(self, value: ValueSpec, plain: Any) -> Packed:
+        return self.to_tensor(value, plain)
 
     def from_tensor(self, value: ValueSpec, packed: Packed) -> Any:
         return only_element(packed).item()
 
-    def to_python(self, value: ValueSpec, plain: Any, adapter: TypeAdapter[Any]) -> Any:
+    def to_python(self, value: ValueSpec, plain: Any, adapter: TypeAdapter[Any], workspace: Workspace) -> Any:
         return adapter.validate_python(plain)
 
     def from_python(self, value: ValueSpec, python: Any, adapter: TypeAdapter[Any]) -> Any:
@@ -58,7 +57,7 @@ class _ScalarCodec:
 class TextCodec(_ScalarCodec):
     """str, as UTF-8."""
 
-    kind = ValueKind.TEXT
+    kind: ClassVar = ValueKind.TEXT
     dtype = DType.BYTES
 
     def to_tensor(self, value: ValueSpec, plain: Any) -> Packed:
@@ -77,7 +76,7 @@ class TextCodec(_ScalarCodec):
 class IntegerCodec(_ScalarCodec):
     """int within 64 bits."""
 
-    kind = ValueKind.INTEGER
+    kind: ClassVar = ValueKind.INTEGER
     dtype = DType.INT64
 
     def to_tensor(self, value: ValueSpec, plain: Any) -> Packed:
@@ -89,12 +88,12 @@ class IntegerCodec(_ScalarCodec):
 class NumberCodec(_ScalarCodec):
     """float, as FP64."""
 
-    kind = ValueKind.NUMBER
+    kind: ClassVar = ValueKind.NUMBER
     dtype = DType.FP64
 
 
 class BooleanCodec(_ScalarCodec):
     """bool."""
 
-    kind = ValueKind.BOOLEAN
+    kind: ClassVar = ValueKind.BOOLEAN
     dtype = DType.BOOL

@@ -1,13 +1,12 @@
 """Lists, dicts, pydantic models, unions, None, Any: one JSON document in one BYTES element."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidatorFunctionWrapHandler, WrapValidator
-from pydantic_core import to_json, to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
-from orchestrator.codec.codec import Carrier, Packed
+from orchestrator.codec.codec import Carrier, Packed, Workspace
 from orchestrator.codec.scalar import native, only_element
 from orchestrator.codec.schema import type_of_schema
 from orchestrator.spec import DType, ValueKind, ValueSpec
@@ -29,14 +28,14 @@ def _checked_document(value: Any, check: ValidatorFunctionWrapHandler) -> bytes:
     check(value)
     try:
         return to_json(value, inf_nan_mode="constants")
-    except UnicodeEncodeError as error:
+    except PydanticSerializationError as error:
         raise ValueError("text must be valid Unicode: it holds half of a surrogate pair") from error
 
 
 class JsonCodec:
     """The plain form is the JSON document itself, as UTF-8 bytes: it crosses the front-end unparsed on its way out."""
 
-    kind = ValueKind.JSON
+    kind: ClassVar = ValueKind.JSON
 
     def carrier(self, value: ValueSpec) -> Carrier:
         return Carrier(DType.BYTES, (1,))
@@ -52,14 +51,14 @@ class JsonCodec:
         tensor[0] = plain
         return Packed(tensor)
 
-    def result_tensor(self, value: ValueSpec, plain: Any) -> NDArray[Any]:
-        return self.to_tensor(value, plain).tensor
+    def result_tensor(self, value: ValueSpec, plain: Any) -> Packed:
+        return self.to_tensor(value, plain)
 
     def from_tensor(self, value: ValueSpec, packed: Packed) -> Any:
         element = only_element(packed)
         return element if isinstance(element, bytes) else str(element).encode()
 
-    def to_python(self, value: ValueSpec, plain: Any, adapter: TypeAdapter[Any]) -> Any:
+    def to_python(self, value: ValueSpec, plain: Any, adapter: TypeAdapter[Any], workspace: Workspace) -> Any:
         return adapter.validate_json(plain)
 
     def from_python(self, value: ValueSpec, python: Any, adapter: TypeAdapter[Any]) -> Any:

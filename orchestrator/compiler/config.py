@@ -54,27 +54,28 @@ def python_config(
 
 
 def ensemble_config(
-    name: str, *, model: str, inputs: Iterable[TensorSpec], output: TensorSpec, prefix: str, max_batch_size: int
+    name: str, *, model: str, inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec], prefix: str, max_batch_size: int
 ) -> Config:
     """The config of a facade: one API of a service with several, as a typed Triton model of its own.
 
     Args:
         model: the service's model.
         inputs: of that model, for this API: names with `prefix`, which the facade leaves off.
-        output: likewise.
+        outputs: likewise.
         prefix: `api.`.
     """
     config = model_config_pb2.ModelConfig(name=name, platform="ensemble", max_batch_size=max_batch_size)
-    inputs = list(inputs)
+    inputs, outputs = list(inputs), list(outputs)
 
     def plain(tensor: TensorSpec) -> TensorSpec:
         return tensor.model_copy(update={"name": tensor.name.removeprefix(prefix)})
 
-    _add_tensors(config, map(plain, inputs), [plain(output)])
+    _add_tensors(config, map(plain, inputs), map(plain, outputs))
     step = config.ensemble_scheduling.step.add(model_name=model, model_version=-1)
     for tensor in inputs:
         step.input_map[tensor.name] = tensor.name.removeprefix(prefix)
-    step.output_map[output.name] = output.name.removeprefix(prefix)
+    for tensor in outputs:
+        step.output_map[tensor.name] = tensor.name.removeprefix(prefix)
     return config
 
 
@@ -85,7 +86,7 @@ def config_text(config: Config) -> str:
         CompileError: the text does not say what the message says (a broken file is reported by Triton only as "failed
             to poll").
     """
-    text = text_format.MessageToString(config)
+    text: str = text_format.MessageToString(config)
     if not config.max_batch_size:
         # The text form drops zeros, and Triton may then complete the field to something else.
         text = text.replace("\ninput {", "\nmax_batch_size: 0\ninput {", 1)

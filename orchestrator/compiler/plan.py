@@ -62,12 +62,12 @@ def plan_repository(service: ServiceSpec, *, target: Target, service_path: str) 
     main = python_config(
         service.name,
         inputs=inputs,
-        outputs=[layout.output() for layout in layouts],
+        outputs=[tensor for layout in layouts for tensor in layout.outputs()],
         max_batch_size=max_batch_size,
         queue_delay_us=min(delays, default=0),
         instances=service.workers,
         gpu=target is Target.CONTAINER and service.resources.gpu > 0,
-        decoupled=False,
+        decoupled=service.concurrent,
         parameters={"service_path": service_path},
     )
     root = PurePosixPath(service.name)
@@ -83,7 +83,7 @@ def plan_repository(service: ServiceSpec, *, target: Target, service_path: str) 
             name,
             model=service.name,
             inputs=layout.inputs(),
-            output=layout.output(),
+            outputs=layout.outputs(),
             prefix=layout.name_of(""),
             max_batch_size=max_batch_size,
         )

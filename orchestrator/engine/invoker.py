@@ -1,18 +1,32 @@
 """Plain values in, plain value out: packs one call into tensors, runs it through the Backend, unpacks the answer."""
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from orchestrator.codec.layout import Layout, PackedCall
-from orchestrator.engine.backend import Backend, InferRequest
+from orchestrator.codec.layout import CONTEXT_PARAMETER, Layout, PackedCall
+from orchestrator.engine.backend import Backend, InferRequest, InferResponse
 from orchestrator.errors import EndpointNotFound, InvalidInput, OutputMismatch
-from orchestrator.spec import ServiceSpec
+from orchestrator.spec import CallInfo, ResponseEffects, ServiceSpec
 
-__all__ = ["Invoker"]
+__all__ = ["Invoker", "Outcome"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a call gave, or one chunk of a stream.
+
+    Attributes:
+        value: plain form.
+        effects: what the method asked of its response; None where it could not ask.
+    """
+
+    value: Any
+    effects: ResponseEffects | None = None
 
 
 class Invoker:
@@ -24,56 +38,103 @@ class Invoker:
         self._layouts = {api.name: Layout.of(service, api) for api in service.apis}
 
     async def call(
-        self, api: str, arguments: Mapping[str, Any], *, request_id: str = "", timeout_s: float | None = None
-    ) -> Any:
-        """Runs one API.
+        self,
+        api: str,
+        arguments: Mapping[str, Any],
+        *,
+        info: CallInfo | None = None,
+        request_id: str = "",
+        timeout_s: float | None = None,
+    ) -> Outcome:
+        """Runs an API that has one answer.
 
         Args:
             api: its name.
             arguments: plain forms; arguments left to their defaults are missing.
+            info: the request behind the call, for methods that take a context.
             request_id: for the logs.
             timeout_s: seconds from now; default: the service's limit.
-
-        Returns:
-            The result's plain form.
 
         Raises:
             EndpointNotFound: no such API.
             InvalidInput: a value cannot be sent.
             CallError: whatever the backend says.
         """
-        layout = self._layouts.get(api)
-        if layout is None:
-            raise EndpointNotFound(f"service {self._service.name} has no API {api!r}")
-        packed = layout.pack(arguments)
+        layout = self._layout(api)
+        packed = self._packed(layout, arguments, info)
         timeout_s = self._service.traffic.timeout_s if timeout_s is None else timeout_s
         if layout.api.batch is not None:
             timeout_s = min(timeout_s, layout.api.batch.max_latency_ms / 1000)
             parts = _split_rows(packed, layout.api.batch.max_batch_size)
         else:
             parts = [packed]
-        requests = [
-            InferRequest(self._service.name, part.tensors, part.parameters, request_id, timeout_s) for part in parts
-        ]
+        requests = [self._request(part, request_id, timeout_s) for part in parts]
         if len(requests) == 1:
-            tensors = [await self._run(requests[0], layout)]
-        else:
-            tensors = await asyncio.gather(*(self._run(request, layout) for request in requests))
-        try:
-            return layout.unpack_result(tensors[0] if len(tensors) == 1 else np.concatenate(tensors))
-        except ValueError as error:
-            raise OutputMismatch(f"{api}: the answer cannot be read: {error}") from error
+            return _unpacked(await self._run(requests[0]), layout)
+        responses = await asyncio.gather(*(self._run(request) for request in requests))
+        name = layout.result_name
+        tensors = [response.outputs[name] for response in responses if name in response.outputs]
+        return _unpacked(InferResponse({name: np.concatenate(tensors)} if tensors else {}), layout)
+
+    async def stream(
+        self,
+        api: str,
+        arguments: Mapping[str, Any],
+        *,
+        info: CallInfo | None = None,
+        request_id: str = "",
+        timeout_s: float | None = None,
+    ) -> AsyncGenerator[Outcome, None]:
+        """Runs an API that is a stream; effects come with the first chunk.
+
+        Closing the generator ends the method, too. Arguments and errors as `call`; the time limit is for all of it.
+        """
+        layout = self._layout(api)
+        request = self._request(self._packed(layout, arguments, info), request_id, timeout_s)
+        async with contextlib.aclosing(self._backend.stream(request)) as responses:
+            async for response in responses:
+                yield _unpacked(response, layout)
 
     async def ready(self) -> bool:
         """Whether the service's model can answer now."""
         return await self._backend.ready(self._service.name)
 
-    async def _run(self, request: InferRequest, layout: Layout) -> NDArray[Any]:
-        response = await self._backend.infer(request)
-        tensor = response.outputs.get(layout.result_name)
-        if tensor is None:
-            raise OutputMismatch(f"{layout.api.name}: the answer has no {layout.result_name!r}")
-        return tensor
+    def _layout(self, api: str) -> Layout:
+        layout = self._layouts.get(api)
+        if layout is None:
+            raise EndpointNotFound(f"service {self._service.name} has no API {api!r}")
+        return layout
+
+    def _packed(self, layout: Layout, arguments: Mapping[str, Any], info: CallInfo | None) -> PackedCall:
+        packed = layout.pack(arguments)
+        if layout.api.context is not None and info is not None:
+            packed.parameters[CONTEXT_PARAMETER] = info.model_dump_json(exclude_defaults=True)
+        return packed
+
+    def _request(self, packed: PackedCall, request_id: str, timeout_s: float | None) -> InferRequest:
+        return InferRequest(self._service.name, packed.tensors, packed.parameters, request_id, timeout_s)
+
+    async def _run(self, request: InferRequest) -> InferResponse:
+        if not self._service.concurrent:
+            return await self._backend.infer(request)
+        # A decoupled model answers on a stream, also where it has one answer.
+        # It is read to its end: a stream that is closed early counts as cancelled.
+        answers = [response async for response in self._backend.stream(request)]
+        if len(answers) != 1:
+            raise OutputMismatch(f"{self._service.name} gave {len(answers)} answers where one was due")
+        return answers[0]
+
+
+def _unpacked(response: InferResponse, layout: Layout) -> Outcome:
+    tensor = response.outputs.get(layout.result_name)
+    if tensor is None:
+        raise OutputMismatch(f"{layout.api.name}: the answer has no {layout.result_name!r}")
+    try:
+        effects = response.outputs.get(layout.effects_name)
+        known = layout.unpack_effects(effects) if effects is not None else None
+        return Outcome(layout.unpack_result(tensor, known.hint if known else ""), known)
+    except ValueError as error:
+        raise OutputMismatch(f"{layout.api.name}: the answer cannot be read: {error}") from error
 
 
 def _split_rows(packed: PackedCall, most: int) -> list[PackedCall]:

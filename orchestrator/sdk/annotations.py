@@ -1,10 +1,11 @@
 """A Python annotation -> what it is as data."""
 
+import json
 import re
 import types
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, cast, get_args, get_origin
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -26,7 +27,7 @@ _SCALARS: Final[Mapping[Any, ValueKind]] = {
 _OPAQUE_SCHEMAS: Final = frozenset(
     {
         "function-before", "function-wrap", "function-plain", "custom-error", "is-instance", "call", "lax-or-strict",
-        "complex",
+        "complex", "named-tuple",
     }
 )  # fmt: skip
 _OPAQUE_WORDS: Final = frozenset(
@@ -153,7 +154,9 @@ def _tensor_words(dtype: DType | None, shape: tuple[int, ...] | None) -> dict[st
 
 def _schema(annotation: Any, direction: Direction) -> dict[str, Any]:
     try:
-        return TypeAdapter(annotation).json_schema(mode="validation" if direction == "argument" else "serialization")
+        schema = TypeAdapter(annotation).json_schema(mode="validation" if direction == "argument" else "serialization")
+        # As the document will have it: JSON knows no infinity.
+        return cast(dict[str, Any], json.loads(json.dumps(schema), parse_constant=lambda _: None))
     except (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema, PydanticUserError, TypeError) as error:
         raise UnsupportedAnnotation(
             f"{_shown(annotation)} has no JSON form; use str, int, float, bool, list, dict, numpy.ndarray or a pydantic model"

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final, TypeVar, overload
 
+from pydantic import BaseModel
+
 from orchestrator.errors import DefinitionError
 from orchestrator.sdk.options import ApiOptions, ServiceOptions, check_keys, service_options
 
@@ -29,9 +31,9 @@ def service(cls: Any = None, /, **options: Any) -> Any:
 
     Args:
         cls: the class, where the decorator is used without parentheses.
-        **options: `name` (default: the class's name), `workers` (processes, each with an instance; default 1, or
-            "cpu_count"), `resources` (`cpu`, `memory`, `gpu`, `gpu_type` of one worker), `traffic` (`timeout` in seconds,
-            `max_concurrency`, `concurrency`).
+        **options: `name` (default: the class's name), and every key of docs/configuration.md, such as `workers` (processes,
+            each with an instance; default 1, or "cpu_count"), `resources` (`cpu`, `memory`, `gpu`, `gpu_type` of one worker)
+            and `traffic` (`timeout` in seconds, `max_concurrency`).
 
     Raises:
         DefinitionError: at the line of the decorator, for an unknown option or a wrong value.
@@ -64,6 +66,8 @@ def api(
     batch_dim: int | tuple[int, int] = 0,
     max_batch_size: int = ...,
     max_latency_ms: float = ...,
+    input_spec: type[BaseModel] | None = None,
+    output_spec: type[BaseModel] | None = None,
 ) -> Callable[[F], F]: ...
 def api(function: Any = None, /, **options: Any) -> Any:
     """Marks a method as an API of its service: one typed POST route, and one typed Triton model.
@@ -77,6 +81,8 @@ def api(function: Any = None, /, **options: Any) -> Any:
             batch_dim: axis of the rows, or a pair for arguments and result.
             max_batch_size: most rows in one call of the method, 1 or more; default 100.
             max_latency_ms: longest time that a call may take altogether; default 60 000.
+            input_spec: a pydantic model whose fields are the arguments, instead of the method's own annotations.
+            output_spec: a pydantic model of the result, instead of the return annotation.
 
     Raises:
         DefinitionError: at the line of the decorator, for an unknown option or a wrong value.
@@ -127,6 +133,10 @@ def _api_options(given: dict[str, Any]) -> ApiOptions:
     size = checked.get("max_batch_size", 2)
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise DefinitionError(f"@api(max_batch_size={size!r}): takes a whole number of rows from 1 up")
+    for key in ("input_spec", "output_spec"):
+        model = checked.get(key)
+        if model is not None and not (inspect.isclass(model) and issubclass(model, BaseModel)):
+            raise DefinitionError(f"@api({key}={model!r}): takes a pydantic model class")
     latency = checked.get("max_latency_ms", 1)
     if isinstance(latency, bool) or not isinstance(latency, (int, float)) or not 0 < latency < math.inf:
         raise DefinitionError(f"@api(max_latency_ms={latency!r}): takes milliseconds above 0")

@@ -1,5 +1,6 @@
 """A service as read from the user's class: the frozen spec, and what only Python can hold (functions, validators)."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
-from orchestrator.spec import ApiSpec, ServiceSpec
+from orchestrator.sdk.context import Context
+from orchestrator.spec import ApiSpec, Configuration, Passing, ServiceSpec
 
 __all__ = ["ApiBinding", "Definition"]
 
@@ -19,8 +21,9 @@ class ApiBinding:
     Attributes:
         function: as it stands in the class (not bound to an instance).
         arguments: argument name -> validator of its annotation.
-        result: validator of the return annotation.
+        result: validator of the return annotation; of one chunk, for a stream.
         field_defaults: arguments whose default is a pydantic `Field(...)`, which Python itself would pass as it is.
+        signature: of the function without `self`.
     """
 
     spec: ApiSpec
@@ -28,6 +31,7 @@ class ApiBinding:
     arguments: Mapping[str, TypeAdapter[Any]]
     result: TypeAdapter[Any]
     field_defaults: Mapping[str, FieldInfo]
+    signature: inspect.Signature
 
     def with_defaults(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The arguments and the `Field` defaults of those that are missing; plain defaults are left to Python."""
@@ -36,11 +40,37 @@ class ApiBinding:
                 arguments[name] = field.get_default(call_default_factory=True, validated_data={})
         return arguments
 
+    def bind(self, arguments: Mapping[str, Any], context: Context | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Positional and keyword arguments for the function, `self` not among them.
+
+        Args:
+            arguments: Python values by name; those left to their defaults are missing.
+            context: for a method that takes one.
+        """
+        spec = self.spec
+        named = dict(arguments)
+        if spec.context is not None:
+            named[spec.context] = context
+        if all(argument.passing is Passing.KEYWORD for argument in spec.arguments):
+            return (), named
+        for argument in spec.arguments:
+            if argument.passing is Passing.SPREAD and argument.name in named:
+                named[argument.name] = tuple(named[argument.name])
+        ordered = {name: named[name] for name in self.signature.parameters if name in named}
+        bound = inspect.BoundArguments(self.signature, ordered)  # type: ignore[arg-type]  # it takes any mapping
+        bound.apply_defaults()
+        return bound.args, bound.kwargs
+
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A service that can be run: its class, its spec and its APIs by name."""
+    """A service that can be run: its class, its spec and its APIs by name.
+
+    Attributes:
+        configuration: where each value of the spec's configuration comes from; None where the spec was read from a document.
+    """
 
     cls: type
     spec: ServiceSpec
     apis: Mapping[str, ApiBinding]
+    configuration: Configuration | None = None

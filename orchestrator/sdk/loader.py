@@ -5,6 +5,7 @@ import importlib
 import inspect
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -12,25 +13,30 @@ from orchestrator.errors import DefinitionError
 from orchestrator.sdk.decorators import service_options_of
 from orchestrator.sdk.definition import Definition
 from orchestrator.sdk.reader import read_service
+from orchestrator.spec import Layer
 
 __all__ = ["load_service"]
 
 
-def load_service(target: str, working_dir: Path) -> Definition:
+def load_service(target: str, working_dir: Path, overrides: Sequence[Layer] = ()) -> Definition:
     """Imports the user's module and reads the class.
 
     Args:
         target: `module:Class`, or `module` where the module has one service.
         working_dir: folder that the module is imported from; it is put first on `sys.path` and stays there, because
             the user's code may import its neighbours at any time.
+        overrides: what others than `@service` say about how it is run, the weakest first.
 
     Raises:
         DefinitionError: the folder, the module or the class is not there, the module fails on import, or the class
             cannot be served.
+        SettingsError: the overrides contradict each other, or what `@service` says.
     """
     module_name, colon, class_name = target.partition(":")
     if not module_name or (colon and not class_name):
         raise DefinitionError(f"{target!r} does not name a service", hint="write module:Class, such as service:Iris")
+    if module_name.endswith(".py"):
+        module_name = module_name.removesuffix(".py").replace("/", ".")
     if not working_dir.is_dir():
         raise DefinitionError(f"the working directory {working_dir} does not exist")
     folder = str(working_dir.resolve())
@@ -38,11 +44,10 @@ def load_service(target: str, working_dir: Path) -> Definition:
         sys.path.insert(0, folder)
     module = _import(module_name, folder)
     class_name, cls = _class_in(module, class_name, module_name)
-    return read_service(cls, f"{module_name}:{class_name}")
+    return read_service(cls, f"{module_name}:{class_name}", overrides)
 
 
 def _import(name: str, folder: str) -> ModuleType:
-    name = name.removesuffix(".py").replace("/", ".") if name.endswith(".py") else name
     try:
         return importlib.import_module(name)
     except DefinitionError:
@@ -61,7 +66,11 @@ def _import(name: str, folder: str) -> ModuleType:
 
 def _import_failed(name: str, folder: str, error: Exception, hint: str | None) -> DefinitionError:
     """The error at the deepest line of the user's own code."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(folder)]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith(folder) and "/site-packages/" not in frame.filename
+    ]
     last = frames[-1] if frames else None
     text = f"importing {name!r} failed: {type(error).__name__}: {error}"
     return DefinitionError(

@@ -1,64 +1,98 @@
 """The user's class -> `Definition`. Read once; nothing after this looks at the class again, but the worker, which calls it."""
 
 import inspect
+import json
 import typing
-from collections.abc import Callable, Iterator
+from collections import abc
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
-from orchestrator.errors import DefinitionError
+from orchestrator.errors import DefinitionError, SettingsError
 from orchestrator.sdk.annotations import UnsupportedAnnotation, adapter_of, describe
+from orchestrator.sdk.context import Context
 from orchestrator.sdk.decorators import api_options_of, service_options_of
 from orchestrator.sdk.definition import ApiBinding, Definition
 from orchestrator.sdk.options import ApiOptions, check_name
-from orchestrator.spec import ANY, ApiSpec, ArgumentSpec, BatchPolicy, ServiceSpec, ValueKind, ValueSpec
+from orchestrator.spec import (
+    ANY,
+    ApiSpec,
+    ArgumentSpec,
+    BatchPolicy,
+    Configuration,
+    Layer,
+    Passing,
+    ServiceSpec,
+    ValueKind,
+    ValueSpec,
+    merge,
+)
 
 __all__ = ["read_service"]
 
 QUEUE_DELAY_US: Final = 1000
 """How long Triton holds a batchable request back for others: see docs/architecture/03-compiler.md for the measurement."""
 _RESERVED_ROUTES: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/docs", "/redoc", "/openapi.json"})
-_RESERVED_ARGUMENTS: Final = frozenset({"result"})
+_RESERVED_ARGUMENTS: Final = frozenset({"result", "effects"})
+_PASSING: Final = {
+    inspect.Parameter.POSITIONAL_ONLY: Passing.POSITIONAL,
+    inspect.Parameter.VAR_POSITIONAL: Passing.SPREAD,
+    inspect.Parameter.VAR_KEYWORD: Passing.SPREAD_KEYWORDS,
+}
+_ITERATORS: Final = frozenset({abc.Generator, abc.Iterator, abc.AsyncGenerator, abc.AsyncIterator})
+_SELF_KINDS: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def read_service(cls: type, target: str) -> Definition:
+def read_service(cls: type, target: str, overrides: Sequence[Layer] = ()) -> Definition:
     """Reads a class that has `@service`.
 
     Args:
         cls: the class.
         target: `module:Class`, where a worker process will find it.
+        overrides: what others than `@service` say about how it is run, the weakest first.
 
     Raises:
         DefinitionError: with file and line, for anything that could not be served.
+        SettingsError: the overrides contradict each other, or what `@service` says.
     """
     options = service_options_of(cls)
     if options is None:
         raise _at_class(cls, f"{cls.__name__} is not a service", hint="put @orchestrator.service above the class")
-    bindings = [_read_api(cls, function, api_options) for function, api_options in _api_methods(cls)]
-    if not bindings:
-        raise _at_class(cls, f"service {cls.__name__} has no API", hint="put @orchestrator.api above a method")
-    _check_routes(cls, bindings)
     name = options.name or cls.__name__
     try:
         check_name(name)
     except DefinitionError as error:
         raise _at_class(cls, error.message, hint=error.hint) from None
+    configuration = _configured(cls, name, options.layer, overrides)
+    if configuration.config.cmd is not None:
+        raise _at_class(cls, f"service {cls.__name__}: cmd services are not there yet", hint="serve a class with APIs")
+    bindings = [_read_api(cls, name, function, api_options) for name, function, api_options in _api_methods(cls)]
+    if not bindings:
+        raise _at_class(cls, f"service {cls.__name__} has no API", hint="put @orchestrator.api above a method")
+    _check_routes(cls, bindings)
     spec = ServiceSpec(
         name=name,
         target=target,
         doc=inspect.getdoc(cls) if cls.__doc__ else None,
         apis=tuple(binding.spec for binding in bindings),
-        workers=options.workers,
-        resources=options.resources,
-        traffic=options.traffic,
+        **dict(configuration.config),
     )
-    return Definition(cls, spec, {binding.spec.name: binding for binding in bindings})
+    return Definition(cls, spec, {binding.spec.name: binding for binding in bindings}, configuration)
 
 
-def _api_methods(cls: type) -> Iterator[tuple[Callable[..., Any], ApiOptions]]:
+def _configured(cls: type, name: str, layer: Layer, overrides: Sequence[Layer]) -> Configuration:
+    try:
+        return merge(name, [layer, *overrides])
+    except SettingsError as error:
+        if overrides:
+            raise
+        raise _at_class(cls, error.message, hint=error.hint) from None
+
+
+def _api_methods(cls: type) -> Iterator[tuple[str, Callable[..., Any], ApiOptions]]:
     """Methods with `@api`, base classes' first, in the order of their definition; an overridden one counts once."""
     names = {name: None for base in reversed(cls.__mro__) for name in vars(base)}
     for name in names:
@@ -67,37 +101,38 @@ def _api_methods(cls: type) -> Iterator[tuple[Callable[..., Any], ApiOptions]]:
             raise _at_function(member.__func__, f"{cls.__name__}.{name}: an API is a plain method", hint="it takes self")
         options = api_options_of(member)
         if options is not None:
-            yield member, options
+            yield name, member, options
 
 
-def _read_api(cls: type, function: Callable[..., Any], options: ApiOptions) -> ApiBinding:
-    name = function.__name__
+def _read_api(cls: type, name: str, function: Callable[..., Any], options: ApiOptions) -> ApiBinding:
     where = f"{cls.__name__}.{name}"
     if name.startswith("__"):
         raise _at_function(function, f"{where}: a name with two underscores in front cannot be an API")
-    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise _at_function(function, f"{where}: async methods and generators are not served yet", hint="use a plain def")
     try:
         hints = typing.get_type_hints(function, include_extras=True)
     except Exception as error:  # noqa: BLE001  # evaluating the user's annotations can raise anything
         raise _at_function(function, f"{where}: an annotation cannot be resolved: {error}") from error
+    signature = inspect.signature(function)
+    parameters = list(signature.parameters.values())
+    if not parameters or parameters[0].kind not in _SELF_KINDS:
+        raise _at_function(function, f"{where}: an API takes self")
+    context = next((p.name for p in parameters[1:] if _is_context(p, hints)), None)
+    taken = [p for p in parameters[1:] if p.name != context]
+    root = _is_root(function, where, taken)
 
     arguments: list[ArgumentSpec] = []
     adapters: dict[str, TypeAdapter[Any]] = {}
     field_defaults: dict[str, FieldInfo] = {}
-    own, *parameters = inspect.signature(function).parameters.values() or [None]
-    if own is None or own.kind not in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
-        raise _at_function(function, f"{where}: an API takes self")
-    for parameter in parameters:
-        annotation = hints.get(parameter.name, Any)
-        if isinstance(parameter.default, FieldInfo):
-            annotation = typing.Annotated[annotation, parameter.default]
-            if not parameter.default.is_required():
-                field_defaults[parameter.name] = parameter.default
+    for parameter, annotation in _annotated(taken, hints, options):
+        if isinstance(parameter.default, FieldInfo) and not parameter.default.is_required():
+            field_defaults[parameter.name] = parameter.default
         arguments.append(_read_argument(function, where, parameter, annotation, options))
         adapters[parameter.name] = adapter_of(annotation)
-    returns = hints.get("return", Any)
+    stream, returns = _returned(function, options.output_spec or hints.get("return", Any))
     result = _describe(function, f"{where}: its result", returns, "result", options)
+    if options.batchable and (stream or context):
+        what = "a stream" if stream else "a method that takes a context"
+        raise _at_function(function, f"{where}: {what} cannot be batchable", hint="its calls cannot be merged")
     spec = ApiSpec(
         name=name,
         route=options.route or f"/{name}",
@@ -105,37 +140,94 @@ def _read_api(cls: type, function: Callable[..., Any], options: ApiOptions) -> A
         arguments=tuple(arguments),
         result=result,
         batch=_batch_policy(function, where, options, arguments, result),
+        root=root,
+        is_async=inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function),
+        stream=stream,
+        context=context,
     )
-    return ApiBinding(spec, function, adapters, adapter_of(returns), field_defaults)
+    without_self = signature.replace(parameters=parameters[1:])
+    return ApiBinding(spec, function, adapters, adapter_of(returns), field_defaults, without_self)
+
+
+def _is_context(parameter: inspect.Parameter, hints: dict[str, Any]) -> bool:
+    annotation = hints.get(parameter.name, inspect.Parameter.empty)
+    if annotation is inspect.Parameter.empty:
+        return parameter.name in ("ctx", "context")
+    return isinstance(annotation, type) and issubclass(annotation, Context)
+
+
+def _is_root(function: Callable[..., Any], where: str, taken: list[inspect.Parameter]) -> bool:
+    """Whether the one argument is the whole body: it is positional-only, and alone."""
+    positional = [p for p in taken if p.kind is inspect.Parameter.POSITIONAL_ONLY]
+    if positional and len(taken) > 1:
+        raise _at_function(
+            function,
+            f"{where}: a positional-only argument is the whole body, so it must be the only one",
+            hint="remove the '/' to take several",
+        )
+    return bool(positional)
+
+
+def _annotated(
+    taken: list[inspect.Parameter], hints: dict[str, Any], options: ApiOptions
+) -> Iterator[tuple[inspect.Parameter, Any]]:
+    """The arguments and their types: from `input_spec` where it is given, else from the signature."""
+    if options.input_spec is not None:
+        for name, field in options.input_spec.model_fields.items():
+            default = inspect.Parameter.empty if field.is_required() else field
+            parameter = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+            yield parameter, typing.Annotated[field.annotation, field]
+        return
+    for parameter in taken:
+        annotation = hints.get(parameter.name, Any)
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            annotation = list[annotation]  # type: ignore[valid-type]
+        elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            annotation = dict[str, annotation]  # type: ignore[valid-type]
+        elif isinstance(parameter.default, FieldInfo):
+            annotation = typing.Annotated[annotation, parameter.default]
+        yield parameter, annotation
+
+
+def _returned(function: Callable[..., Any], annotation: Any) -> tuple[bool, Any]:
+    """Whether a method gives a stream, and the type of its result, or of one chunk."""
+    base, *metadata = typing.get_args(annotation) if typing.get_origin(annotation) is typing.Annotated else (annotation,)
+    if (typing.get_origin(base) or base) in _ITERATORS:
+        item = next(iter(typing.get_args(base)), Any)
+        return True, typing.Annotated[item, *metadata] if metadata else item
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return True, annotation
+    return False, annotation
 
 
 def _read_argument(
     function: Callable[..., Any], where: str, parameter: inspect.Parameter, annotation: Any, options: ApiOptions
 ) -> ArgumentSpec:
-    if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
-        raise _at_function(function, f"{where}: *{parameter.name} is not served yet", hint="name the arguments")
-    if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
-        raise _at_function(function, f"{where}: calls name their arguments, {parameter.name!r} too", hint="remove the '/'")
     if parameter.name in _RESERVED_ARGUMENTS:
-        raise _at_function(function, f"{where}: an argument cannot be called {parameter.name!r}", hint="it names the output")
+        raise _at_function(function, f"{where}: an argument cannot be called {parameter.name!r}", hint="it names an output")
     value = _describe(function, f"{where}: argument {parameter.name!r}", annotation, "argument", options)
+    passing = _PASSING.get(parameter.kind, Passing.KEYWORD)
     default: Any = parameter.default
-    required = default is inspect.Parameter.empty
+    required = default is inspect.Parameter.empty and passing not in (Passing.SPREAD, Passing.SPREAD_KEYWORDS)
     if isinstance(default, FieldInfo):
         required = default.is_required()
         default = None if required else default.get_default(call_default_factory=True, validated_data={})
-    shown = True
-    try:
-        example = None if required else to_jsonable_python(default)
-    except PydanticSerializationError:
-        shown, example = False, None
+    if default is inspect.Parameter.empty:
+        default = [] if passing is Passing.SPREAD else {}
+    shown, example = (False, None) if required else _json_form(default)
     return ArgumentSpec(
-        name=parameter.name,
-        value=value,
-        required=required,
-        default=example,
-        has_default_example=shown and not required,
+        name=parameter.name, value=value, passing=passing, required=required, default=example, has_default_example=shown
     )
+
+
+def _json_form(default: Any) -> tuple[bool, Any]:
+    """Whether a default has a form in JSON (infinity has none), and which."""
+    try:
+        form = to_jsonable_python(default)
+        json.dumps(form, allow_nan=False, ensure_ascii=False).encode()
+    except ValueError:
+        return False, None
+    return True, form
 
 
 def _describe(

@@ -40,7 +40,7 @@ class ApiHandler:
         """Answers one call. Never raises, but for cancellation."""
         try:
             arguments = self._reader.read(body, content_type)
-            result = await self._invoker.call(self._api.name, arguments, request_id=request_id)
+            result = (await self._invoker.call(self._api.name, arguments, request_id=request_id)).value
             return Reply(200, self._body(result), self._media_type)
         except OrchestratorError as error:
             reply = problem_of(error, request_id)

@@ -1,14 +1,12 @@
 """Our errors as HTTP: the one table of statuses, and the body that every failed request gets."""
 
+import json
 from http import HTTPStatus
 from typing import Any, Final
-
-import orjson
 
 from orchestrator.errors import (
     BackendUnavailable,
     CallCancelled,
-    CallError,
     DeadlineExceeded,
     EndpointNotFound,
     InvalidInput,
@@ -34,7 +32,7 @@ STATUSES: Final[dict[type[OrchestratorError], int]] = {
     OutputMismatch: 500,
     BackendUnavailable: 503,
     DeadlineExceeded: 504,
-    CallError: 500,
+    OrchestratorError: 500,
 }
 PROBLEM_SCHEMA: Final[dict[str, Any]] = {
     "title": "Problem",
@@ -80,7 +78,9 @@ def problem(
     }
     if errors is not None:
         body["errors"] = errors
-    return Reply(status, orjson.dumps(body, default=str), "application/problem+json", headers or {})
+    # Not orjson: an error's text may hold half a surrogate pair, and its answer must not fail.
+    text = json.dumps(body, default=str, ensure_ascii=False, separators=(",", ":"))
+    return Reply(status, text.encode(errors="replace"), "application/problem+json", headers or {})
 
 
 def problem_of(error: OrchestratorError, request_id: str) -> Reply:

@@ -1,14 +1,18 @@
 """DATA: what a service is, frozen; no I/O, no user code."""
 
+from orchestrator.spec.call import CallInfo, Cookie, ResponseEffects
+from orchestrator.spec.config import EnvVar, Resources, ServiceConfig, Traffic
 from orchestrator.spec.frozen import Frozen
+from orchestrator.spec.layers import Configuration, Layer, Setting, merge, read_assignment, read_layer
+from orchestrator.spec.media import Blob
 from orchestrator.spec.service import (
     SPEC_FILE,
     ApiSpec,
     ArgumentSpec,
     BatchPolicy,
-    Resources,
+    Passing,
+    ServiceInterface,
     ServiceSpec,
-    Traffic,
 )
 from orchestrator.spec.tensors import ANY, DType, TensorSpec
 from orchestrator.spec.values import ValueKind, ValueSpec
@@ -19,12 +23,26 @@ __all__ = [
     "ApiSpec",
     "ArgumentSpec",
     "BatchPolicy",
+    "Blob",
+    "CallInfo",
+    "Configuration",
+    "Cookie",
     "DType",
+    "EnvVar",
     "Frozen",
+    "Layer",
+    "Passing",
     "Resources",
+    "ResponseEffects",
+    "ServiceConfig",
+    "ServiceInterface",
     "ServiceSpec",
+    "Setting",
     "TensorSpec",
     "Traffic",
     "ValueKind",
     "ValueSpec",
+    "merge",
+    "read_assignment",
+    "read_layer",
 ]

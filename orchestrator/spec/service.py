@@ -1,14 +1,17 @@
 """A service as data: everything that the compiler, the server and the client know of a user's class."""
 
+from enum import StrEnum
 from typing import Any, Final
 
 from pydantic import Field
 
+from orchestrator.spec.config import ServiceConfig
 from orchestrator.spec.frozen import Frozen
-from orchestrator.spec.values import ValueSpec
+from orchestrator.spec.values import ValueKind, ValueSpec
 
-__all__ = ["ApiSpec", "ArgumentSpec", "BatchPolicy", "Resources", "ServiceSpec", "Traffic"]
+__all__ = ["ApiSpec", "ArgumentSpec", "BatchPolicy", "Passing", "ServiceInterface", "ServiceSpec"]
 
+_HINTED_RESULTS: Final = frozenset({ValueKind.BLOB, ValueKind.IMAGE, ValueKind.FILE, ValueKind.MANY})
 SPEC_FILE: Final = "service.json"
 """Name of the spec's document inside an exported model version."""
 
@@ -31,10 +34,20 @@ class BatchPolicy(Frozen):
     output_axis: int = 0
 
 
+class Passing(StrEnum):
+    """How an argument reaches the method."""
+
+    KEYWORD = "keyword"
+    POSITIONAL = "positional"
+    SPREAD = "spread"
+    SPREAD_KEYWORDS = "spread_keywords"
+
+
 class ArgumentSpec(Frozen):
     """One argument of an API.
 
     Attributes:
+        passing: by name, by position only, or spread (`*args`: a list; `**kwargs`: an object).
         required: the method has no default for it.
         default: the default in JSON form, for documentation; the worker leaves the real one to Python.
         has_default_example: whether `default` holds one (None is a value).
@@ -42,13 +55,22 @@ class ArgumentSpec(Frozen):
 
     name: str
     value: ValueSpec
+    passing: Passing = Passing.KEYWORD
     required: bool = True
     default: Any = None
     has_default_example: bool = False
 
 
 class ApiSpec(Frozen):
-    """One method that answers calls."""
+    """One method that answers calls.
+
+    Attributes:
+        result: of a stream, what one chunk is.
+        root: the one argument is the whole body, not a field in it.
+        is_async: the method is a coroutine function or an async generator.
+        stream: the method is a generator: any number of chunks, each sent as soon as it is there.
+        context: the method takes the call's context, under this name.
+    """
 
     name: str
     route: str
@@ -56,54 +78,29 @@ class ApiSpec(Frozen):
     arguments: tuple[ArgumentSpec, ...] = ()
     result: ValueSpec
     batch: BatchPolicy | None = None
+    root: bool = False
+    is_async: bool = False
+    stream: bool = False
+    context: str | None = None
+
+    @property
+    def has_effects(self) -> bool:
+        """Whether an answer carries more than its result: see `ResponseEffects`."""
+        return self.context is not None or self.result.nullable or self.result.kind in _HINTED_RESULTS
 
 
-class Resources(Frozen):
-    """What one worker asks for.
-
-    Attributes:
-        cpu: cores; None where not said.
-        memory_bytes: bytes of RAM.
-        gpu: GPUs; a fraction is a share of one.
-        gpu_type: name of the kind of GPU, for schedulers.
-    """
-
-    cpu: float | None = None
-    memory_bytes: int | None = None
-    gpu: float = 0
-    gpu_type: str | None = None
-
-
-class Traffic(Frozen):
-    """Limits on calls.
-
-    Attributes:
-        timeout_s: a call that takes longer is answered with a time-out.
-        max_concurrency: calls in flight in the whole service; None for no limit.
-        concurrency: how many calls at once one replica is meant for (a hint for schedulers).
-    """
-
-    timeout_s: float = 60.0
-    max_concurrency: int | None = None
-    concurrency: int | None = None
-
-
-class ServiceSpec(Frozen):
-    """A service.
+class ServiceInterface(Frozen):
+    """What callers see of a service.
 
     Attributes:
         name: name of the service and of its Triton model.
         target: `module:Class`, where the worker finds the user's class.
-        workers: processes that each hold one instance of the class.
     """
 
     name: str
     target: str
     doc: str | None = None
     apis: tuple[ApiSpec, ...] = Field(min_length=1)
-    workers: int = 1
-    resources: Resources = Resources()
-    traffic: Traffic = Traffic()
 
     def api(self, name: str) -> ApiSpec:
         """The API of that name.
@@ -123,3 +120,12 @@ class ServiceSpec(Frozen):
         Where it is not 0 every tensor of the model has a batch axis in front, of length 1 for APIs that do not batch.
         """
         return max((api.batch.max_batch_size for api in self.apis if api.batch), default=0)
+
+
+class ServiceSpec(ServiceConfig, ServiceInterface):
+    """A service: what callers see, and how it is run. The document has them in this order."""
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether a worker has several calls in flight: its Triton model is decoupled then."""
+        return self.threads > 1 or any(api.is_async or api.stream for api in self.apis)

@@ -22,6 +22,7 @@ from orchestrator.errors import (
     InvalidInput,
     Overloaded,
     PayloadTooLarge,
+    RequestFailed,
     ServiceFault,
 )
 
@@ -135,6 +136,8 @@ def _rebuild(details: Mapping[str, Any]) -> CallError:
     if issubclass(kind, InvalidInput):
         problems = details.get("problems")
         return kind(message, problems=problems if isinstance(problems, list) else ())
+    if issubclass(kind, RequestFailed):
+        return RequestFailed(message, status=details.get("status"), name=details.get("name"))
     return kind(message)
 
 

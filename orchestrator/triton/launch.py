@@ -141,10 +141,6 @@ class Run:
                     hint="see the end of its log",
                 )
             time.sleep(_POLL_S)
-        # The metrics port comes last, and does not say whose it is: if another program took it, Triton ends right now.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._guard.wait(0.02)
-        self._raise_if_ended()
 
     def _raise_if_ended(self) -> None:
         if self.exit_code is not None:
@@ -158,15 +154,13 @@ class Run:
             )
 
     def _live(self) -> bool:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ServerProcessError):  # not yet, or no longer
             with socket.create_connection((LOOPBACK, self.ports.http), timeout=1.0) as http:
                 http.sendall(b"GET /v2 HTTP/1.0\r\n\r\n")
                 answer = b"".join(iter(lambda: http.recv(4096), b""))
-            # Triton's own name, because another server may have won the race for the port.
-            if f'"name":"{self.claim.server_id}"'.encode() in answer:
-                for port in (self.ports.grpc, self.ports.metrics):
-                    socket.create_connection((LOOPBACK, port), timeout=1.0).close()
-                return True
+            # Triton's own name, because another server may have won the race for the port. The metrics port comes last
+            # and does not say whose it is; gRPC's comes first, and without it there would be no answer here.
+            return f'"name":"{self.claim.server_id}"'.encode() in answer and _listens(self.pid, self.ports.metrics)
         return False
 
     def wait(self, timeout_s: float | None) -> int | None:
@@ -196,3 +190,21 @@ class Run:
         # The guard cleans up after itself. Killed, it cannot: Triton has died with it, segments and hung workers stay.
         if self._guard.wait() < 0:
             leftovers.remove(self.claim.server_id, self.claim.run_dir)
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Whether it is this process that listens on a TCP port; True where /proc does not tell."""
+    own = set()
+    try:
+        table = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+                own.add(os.readlink(descriptor))
+    except OSError:
+        return Path(f"/proc/{pid}").exists()
+    for line in table:
+        # number, local address:port, remote one, state (0A: listening), queues, timers, retransmits, user, -, inode
+        fields = line.split()
+        if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port and f"socket:[{fields[9]}]" in own:
+            return True
+    return False

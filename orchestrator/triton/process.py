@@ -64,6 +64,9 @@ class TritonServer:
         """
         if self.running:
             raise ServerProcessError("this Triton server runs already", hint="stop it first")
+        for path in repositories:
+            if not path.is_dir():  # Triton itself would start without it
+                raise ServerProcessError(f"there is no model repository {path}")
         install = self._install or find_install()
         asked = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
         leftovers.sweep()

@@ -41,14 +41,14 @@ class TritonBackend:
         """
         data = encode_request(request)
         try:
-            answer: InferResponse = await self._open().infer(data, timeout=request.timeout_s)
+            answer: bytes = await self._open().infer(data, timeout=request.timeout_s)
         except grpc.aio.AioRpcError as exc:
             error = from_status(exc.code(), exc.details() or "")
             raise error from error.__cause__
         except asyncio.CancelledError:
             self._raise_if_closed()
             raise
-        return answer
+        return parse_response(answer)
 
     async def stream(self, request: InferRequest) -> AsyncGenerator[InferResponse, None]:
         """Runs a model that gives any number of answers, over a connection's stream of its own.
@@ -65,6 +65,7 @@ class TritonBackend:
             # Without it an error in mid-stream comes as a text without a code.
             metadata=(("triton_grpc_error", "true"),),
         )
+        ended = False
         try:
             async for message in call:
                 if message.error_message:
@@ -72,8 +73,7 @@ class TritonBackend:
                 answer = message.infer_response
                 if answer.outputs:
                     yield decode_response(answer)
-                if is_final(answer) or not answer.outputs:
-                    return
+            ended = True
         except grpc.aio.AioRpcError as exc:
             error = from_status(exc.code(), exc.details() or "")
             raise error from error.__cause__
@@ -81,7 +81,10 @@ class TritonBackend:
             self._raise_if_closed()
             raise
         finally:
-            call.cancel()
+            # Only what is not over: cancelling a stream after its last answer leaves the request in flight in Triton
+            # for ever, and its exit then takes the whole time limit (seen with 24.10).
+            if not ended:
+                call.cancel()
 
     async def ready(self, model: str) -> bool:
         """Whether Triton says that the model is loaded. It says so with a dead worker, too: probe to be sure."""
@@ -120,8 +123,8 @@ class _Calls:
 
     def __init__(self, channel: Any) -> None:
         self.channel = channel
-        # No serializers for what goes out: the messages are encoded already (see `messages.py`).
-        self.infer = channel.unary_unary(f"{_SERVICE}ModelInfer", response_deserializer=parse_response)
+        # No serializers where `messages.py` does it; gRPC would also swallow what they raise.
+        self.infer = channel.unary_unary(f"{_SERVICE}ModelInfer")
         self.stream = channel.stream_stream(
             f"{_SERVICE}ModelStreamInfer", response_deserializer=service_pb2.ModelStreamInferResponse.FromString
         )

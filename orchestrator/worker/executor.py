@@ -1,23 +1,32 @@
-"""Requests -> the user's method -> answers. Pure: no Triton in here.
+"""Requests -> the user's method -> answers. No Triton in here, and no thread or loop of its own.
 
-The calls of a batch come in together. Those of a batchable API share one call of the method as far as their rows fit;
-where such a call fails they are run one by one, so that only the one to blame fails.
+Calls of a batchable API that come in together share one call of the method as far as their rows fit; where such a call
+fails they are run one by one, so that only the one to blame fails.
+
+How the method is called (here and now, in a thread, awaited) is the `Invoke` that the caller passes in: `run_now` for a
+worker that does one thing at a time, `Concurrent` (see `concurrent.py`) for one that does many.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
 from orchestrator.codec import Layout, row_codec_of
-from orchestrator.codec.layout import API_PARAMETER
+from orchestrator.codec.layout import API_PARAMETER, CONTEXT_PARAMETER
 from orchestrator.codec.registry import codec_of
 from orchestrator.errors import CallError, EndpointNotFound, OutputMismatch
-from orchestrator.sdk import ApiBinding, Definition
-from orchestrator.worker.faults import fault_of, input_problem
+from orchestrator.sdk import ApiBinding
+from orchestrator.sdk.context import Context, Request, Response, current_instance
+from orchestrator.worker.faults import fault_of, input_problem, sentence_of
+from orchestrator.worker.running import Running
+from orchestrator.worker.scope import Scope, info_of
 
-__all__ = ["Answer", "Executor", "WorkerCall"]
+__all__ = ["Answer", "Executor", "Prepared", "WorkerCall", "drive", "run_now"]
+
+T = TypeVar("T")
+Invoke = Callable[[ApiBinding, tuple[Any, ...], dict[str, Any]], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,55 +45,95 @@ class WorkerCall:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The one result of one call.
+    """The result of one call, or one chunk of a stream, as tensors in their own dtype and shape."""
 
-    Attributes:
-        name: of the output tensor.
-        tensor: in its own dtype and shape.
-    """
-
-    name: str
-    tensor: NDArray[Any]
+    tensors: Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
-    """A call whose arguments are the user's own types now."""
+class Prepared:
+    """A call whose arguments are the user's own types now.
 
-    position: int
+    Attributes:
+        rows: that it adds to a batch; 1 for an API that does not batch.
+        scope: to be closed once the answer is made.
+        context: for a method that takes one.
+    """
+
+    binding: ApiBinding
     request_id: str
     arguments: dict[str, Any]
     rows: int
+    scope: Scope
+    context: Context | None
 
 
 class Executor:
-    """Runs calls on one instance of the user's class. Not thread-safe: one batch at a time.
+    """Prepares calls for one instance, runs them, and packs what they return."""
 
-    Args:
-        definition: the service.
-        instance: of its class.
-    """
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._definition = running.definition
+        self._layouts = {api.name: Layout.of(self._definition.spec, api) for api in self._definition.spec.apis}
 
-    def __init__(self, definition: Definition, instance: Any) -> None:
-        self._definition = definition
-        self._instance = instance
-        self._layouts = {api.name: Layout.of(definition.spec, api) for api in definition.spec.apis}
+    def prepare(self, call: WorkerCall) -> Prepared:
+        """Finds the API and makes its arguments.
 
-    def run(self, calls: Sequence[WorkerCall]) -> list[Answer | CallError]:
-        """Answers every call, in order; never raises for what a call or the user's code does."""
+        Raises:
+            CallError: no such API, or an argument that it does not take.
+        """
+        where = self._definition.spec.name
+        scope = Scope()
+        try:
+            binding = self._binding(call)
+            where = self._where(binding)
+            return self._prepared(call, binding, scope)
+        except Exception as error:
+            scope.close()
+            raise fault_of(error, where, [call.request_id]) from error
+
+    async def run(self, calls: Sequence[Prepared], invoke: Invoke) -> list[Answer | CallError]:
+        """Answers every call, in order, and closes their scopes; raises only for cancellation."""
         answers: dict[int, Answer | CallError] = {}
-        ready: dict[str, list[_Ready]] = {}
+        by_api: dict[str, list[int]] = {}
         for position, call in enumerate(calls):
-            try:
-                binding = self._binding(call)
-                ready.setdefault(binding.spec.name, []).append(self._decode(position, call, binding))
-            except Exception as error:  # noqa: BLE001  # the user's validators and default factories run in there
-                answers[position] = fault_of(error, self._definition.spec.name, [call.request_id])
-        for name, members in ready.items():
-            binding = self._definition.apis[name]
-            for batch in self._batches(binding, members):
-                answers.update(self._run_batch(binding, batch))
+            by_api.setdefault(call.binding.spec.name, []).append(position)
+        try:
+            for positions in by_api.values():
+                for batch in self._batches(calls, positions):
+                    results = await self._run_batch([calls[position] for position in batch], invoke)
+                    answers.update(zip(batch, results, strict=True))
+        finally:
+            for call in calls:
+                call.scope.close()
         return [answers[position] for position in range(len(calls))]
+
+    async def chunks(self, call: Prepared, produced: AsyncGenerator[Any, None]) -> AsyncGenerator[Answer, None]:
+        """Packs what a stream's method yields, chunk by chunk, and closes the call's scope with it.
+
+        Args:
+            produced: the method's own chunks.
+
+        Raises:
+            CallError: the method failed, or yielded what its annotation does not allow.
+        """
+        token = current_instance.set(self._running.instance)
+        first = True
+        try:
+            async for chunk in produced:
+                yield self._answer(call, chunk, with_effects=first)
+                first = False
+        except CallError:
+            raise
+        except Exception as error:
+            raise fault_of(error, self._where(call.binding), [call.request_id]) from error
+        finally:
+            await produced.aclose()
+            call.scope.close()
+            try:
+                current_instance.reset(token)
+            except ValueError:  # closed from another task: its context has no such token, and ends with it
+                pass
 
     def _binding(self, call: WorkerCall) -> ApiBinding:
         apis = self._definition.apis
@@ -96,81 +145,92 @@ class Executor:
             raise EndpointNotFound(f"{self._definition.spec.name} has no API {name!r}: it has {', '.join(apis)}")
         return apis[str(name)]
 
-    def _decode(self, position: int, call: WorkerCall, binding: ApiBinding) -> _Ready:
+    def _prepared(self, call: WorkerCall, binding: ApiBinding, scope: Scope) -> Prepared:
         plains = self._layouts[binding.spec.name].unpack(call.tensors, call.parameters)
         arguments: dict[str, Any] = {}
         for argument in binding.spec.arguments:
-            if argument.name in plains:
-                codec = codec_of(argument.value.kind)
-                try:
-                    arguments[argument.name] = codec.to_python(
-                        argument.value, plains[argument.name], binding.arguments[argument.name]
-                    )
-                except ValueError as error:
-                    raise input_problem(argument.name, error) from error
+            if argument.name not in plains:
+                continue
+            plain = plains[argument.name]
+            if plain is None and argument.value.nullable:
+                arguments[argument.name] = None
+                continue
+            codec = codec_of(argument.value.kind)
+            try:
+                arguments[argument.name] = codec.to_python(
+                    argument.value, plain, binding.arguments[argument.name], scope
+                )
+            except ValueError as error:
+                raise input_problem(argument.name, error) from error
         rows = next((len(tensor) for tensor in call.tensors.values()), 1) if binding.spec.batch else 1
-        return _Ready(position, call.request_id, binding.with_defaults(arguments), rows)
+        context = None
+        if binding.spec.context is not None:
+            info = info_of(call.parameters.get(CONTEXT_PARAMETER), call.request_id)
+            context = Context(Request(info), Response(), self._running.state, scope)
+        return Prepared(binding, call.request_id, binding.with_defaults(arguments), rows, scope, context)
 
-    def _batches(self, binding: ApiBinding, members: Sequence[_Ready]) -> Iterator[list[_Ready]]:
+    def _batches(self, calls: Sequence[Prepared], positions: Sequence[int]) -> Iterator[list[int]]:
         """Calls that may share one call of the method: same arguments given, same shapes and dtypes, rows that fit."""
+        binding = calls[positions[0]].binding
         policy = binding.spec.batch
-        if policy is None or len(members) == 1:
-            yield from ([member] for member in members)
+        if policy is None or len(positions) == 1:
+            yield from ([position] for position in positions)
             return
         kinds = {a.name: row_codec_of(a.value.kind) for a in binding.spec.arguments}
-        groups: dict[Any, list[_Ready]] = {}
-        for member in members:
-            key = tuple((name, kinds[name].joinable(value, policy.input_axis)) for name, value in member.arguments.items())
-            groups.setdefault(key, []).append(member)
+        groups: dict[Any, list[int]] = {}
+        for position in positions:
+            arguments = calls[position].arguments
+            key = tuple((name, kinds[name].joinable(value, policy.input_axis)) for name, value in arguments.items())
+            groups.setdefault(key, []).append(position)
         for group in groups.values():
-            batch: list[_Ready] = []
+            batch: list[int] = []
             rows = 0
-            for member in group:
-                if batch and rows + member.rows > policy.max_batch_size:
+            for position in group:
+                if batch and rows + calls[position].rows > policy.max_batch_size:
                     yield batch
                     batch, rows = [], 0
-                batch.append(member)
-                rows += member.rows
+                batch.append(position)
+                rows += calls[position].rows
             yield batch
 
-    def _run_batch(self, binding: ApiBinding, batch: list[_Ready]) -> Iterator[tuple[int, Answer | CallError]]:
-        if len(batch) > 1:
-            try:
-                results = self._call_merged(binding, batch)
-            except Exception:  # noqa: BLE001  # one by one below, where each error is reported once
-                pass
-            else:
-                yield from zip((member.position for member in batch), results, strict=True)
-                return
-        for member in batch:
-            try:
-                yield member.position, self._call_one(binding, member)
-            except Exception as error:  # noqa: BLE001  # the worker's boundary: the user's code may raise anything
-                yield member.position, fault_of(error, self._where(binding), [member.request_id])
+    async def _run_batch(self, batch: Sequence[Prepared], invoke: Invoke) -> list[Answer | CallError]:
+        token = current_instance.set(self._running.instance)
+        try:
+            if len(batch) > 1:
+                try:
+                    return list(await self._run_merged(batch, invoke))
+                except Exception:  # noqa: BLE001, S110  # one by one below, where each error is reported once
+                    pass
+            return [await self._run_one(call, invoke) for call in batch]
+        finally:
+            current_instance.reset(token)
 
-    def _call_one(self, binding: ApiBinding, member: _Ready) -> Answer:
-        result = binding.function(self._instance, **member.arguments)
-        policy = binding.spec.batch
-        if policy is not None:
-            self._check_rows(binding, result, member.rows)
-        return self._answer(binding, result)
+    async def _run_one(self, call: Prepared, invoke: Invoke) -> Answer | CallError:
+        try:
+            result = await invoke(call.binding, *call.binding.bind(call.arguments, call.context))
+            if call.binding.spec.batch is not None:
+                self._check_rows(call.binding, result, call.rows)
+            return self._answer(call, result)
+        except Exception as error:  # noqa: BLE001  # the worker's boundary: the user's code may raise anything
+            return fault_of(error, self._where(call.binding), [call.request_id])
 
-    def _call_merged(self, binding: ApiBinding, batch: list[_Ready]) -> list[Answer]:
+    async def _run_merged(self, batch: Sequence[Prepared], invoke: Invoke) -> list[Answer]:
+        binding = batch[0].binding
         policy = binding.spec.batch
         if policy is None:
             raise AssertionError("only batchable calls are merged")
         merged = {
             argument.name: row_codec_of(argument.value.kind).join(
-                [member.arguments[argument.name] for member in batch], policy.input_axis
+                [call.arguments[argument.name] for call in batch], policy.input_axis
             )
             for argument in binding.spec.arguments
             if argument.name in batch[0].arguments
         }
-        sizes = [member.rows for member in batch]
-        result = binding.function(self._instance, **merged)
+        sizes = [call.rows for call in batch]
+        result = await invoke(binding, *binding.bind(merged, None))
         self._check_rows(binding, result, sum(sizes))
-        codec = row_codec_of(binding.spec.result.kind)
-        return [self._answer(binding, part) for part in codec.split(result, sizes, policy.output_axis)]
+        parts = row_codec_of(binding.spec.result.kind).split(result, sizes, policy.output_axis)
+        return [self._answer(call, part) for call, part in zip(batch, parts, strict=True)]
 
     def _check_rows(self, binding: ApiBinding, result: Any, rows: int) -> None:
         policy = binding.spec.batch
@@ -183,16 +243,47 @@ class Executor:
         if got != rows:
             raise OutputMismatch(f"{self._where(binding)} was given {rows} rows and returned {got}")
 
-    def _answer(self, binding: ApiBinding, result: Any) -> Answer:
+    def _answer(self, call: Prepared, result: Any, *, with_effects: bool = True) -> Answer:
+        binding = call.binding
         value = binding.spec.result
         layout = self._layouts[binding.spec.name]
         try:
-            tensor = layout.pack_result(codec_of(value.kind).from_python(value, result, binding.result))
+            if result is None and value.nullable:
+                packed = layout.pack_result(None)
+            else:
+                packed = layout.pack_result(codec_of(value.kind).from_python(value, result, binding.result))
         except (TypeError, ValueError) as error:
-            raise OutputMismatch(f"{self._where(binding)} returned what its annotation does not allow: {error}") from error
-        return Answer(layout.result_name, tensor)
+            raise OutputMismatch(
+                f"{self._where(binding)} returned what its annotation does not allow: {sentence_of(error)}"
+            ) from error
+        tensors = {layout.result_name: packed.tensor}
+        if binding.spec.has_effects and (with_effects or packed.hint):
+            response = call.context.response if call.context else Response()
+            tensors[layout.effects_name] = layout.pack_effects(response.effects(packed.hint))
+        return Answer(tensors)
 
     def _where(self, binding: ApiBinding) -> str:
         return f"{self._definition.spec.name}.{binding.spec.name}"
 
 
+def run_now(instance: Any) -> Invoke:
+    """Calls sync methods here and now, on the given instance."""
+
+    async def invoke(binding: ApiBinding, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return binding.function(instance, *args, **kwargs)
+
+    return invoke
+
+
+def drive(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine that never really waits, without an event loop (which would cost more than a small model).
+
+    Raises:
+        RuntimeError: it waited.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]  # StopIteration has no type parameter
+    coroutine.close()
+    raise RuntimeError("a sync worker was asked to wait")

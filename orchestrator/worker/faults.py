@@ -6,14 +6,15 @@ own front-end needs to build the same error again (`triton/faults.py` reads it).
 
 import json
 import logging
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from orchestrator.errors import CallError, InvalidInput, ServiceFault
+from orchestrator.errors import CallError, InvalidInput, RequestFailed, ServiceFault
 
-__all__ = ["error_text", "fault_of", "input_problem"]
+__all__ = ["error_text", "fault_of", "input_problem", "sentence_of"]
 
 SEPARATOR: Final = "\n\x1e"
 _MOST_BYTES: Final = 4000
@@ -50,14 +51,22 @@ def input_problem(argument: str, error: ValueError) -> InvalidInput:
         {"type": p["type"], "loc": [argument, *p["loc"]], "msg": p["msg"]}
         for p in error.errors(include_url=False, include_context=False, include_input=False)
     ]
-    first = problems[0]
-    return InvalidInput(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", problems=problems)
+    return InvalidInput(_sentence(problems[0]), problems=problems)
+
+
+def sentence_of(error: Exception) -> str:
+    """What is wrong, without the value itself: it may be a secret."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return _sentence(error.errors(include_url=False, include_context=False, include_input=False)[0])
 
 
 def error_text(error: CallError) -> str:
     """The text for Triton, at most 4000 bytes."""
     sentence = _cut(str(error), _MOST_SENTENCE)
     tail: dict[str, Any] = {"code": error.code, "message": _cut(error.message, _MOST_SENTENCE), "name": type(error).__name__}
+    if isinstance(error, RequestFailed):
+        tail |= {"status": error.status, "name": error.name}
     if isinstance(error, InvalidInput):
         tail["problems"] = [_shortened(problem) for problem in error.problems[:_MOST_PROBLEMS]]
     while True:
@@ -68,6 +77,11 @@ def error_text(error: CallError) -> str:
             tail["problems"].pop()
         else:
             sentence, tail["message"] = _cut(sentence, len(sentence) // 2), _cut(tail["message"], len(tail["message"]) // 2)
+
+
+def _sentence(problem: Mapping[str, Any]) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"{where}: {problem['msg']}" if where else str(problem["msg"])
 
 
 def _shortened(problem: Any) -> dict[str, Any]:

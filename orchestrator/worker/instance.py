@@ -1,6 +1,5 @@
-"""From an exported version to a running instance of the user's class."""
+"""From an exported version back to the user's class."""
 
-import logging
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,10 +7,9 @@ from orchestrator.errors import DefinitionError
 from orchestrator.sdk import Definition, load_service
 from orchestrator.spec import ServiceSpec
 
-__all__ = ["load_definition", "make_instance"]
+__all__ = ["load_definition"]
 
-logger = logging.getLogger("orchestrator.worker")
-_INTERFACE: Final = {"name": True, "apis": {"__all__": {"name": True, "arguments": True, "result": True, "batch": True}}}
+_INTERFACE: Final[Any] = {"name": True, "apis": {"__all__": {"name": True, "arguments": True, "result": True, "batch": True}}}
 _WORDS: Final = {"json_schema", "default", "has_default_example", "opaque"}
 
 
@@ -32,19 +30,6 @@ def load_definition(spec: ServiceSpec, folder: Path) -> Definition:
             hint="run `orchestrator export` again",
         )
     return Definition(definition.cls, spec, definition.apis)
-
-
-def make_instance(definition: Definition) -> Any:
-    """Calls the user's `__init__`.
-
-    Raises:
-        DefinitionError: it failed; the traceback is in the log.
-    """
-    try:
-        return definition.cls()
-    except Exception as error:
-        logger.exception("%s.__init__ failed", definition.cls.__name__)
-        raise DefinitionError(f"{definition.cls.__name__}.__init__ failed: {type(error).__name__}: {error}") from error
 
 
 def _interface(spec: ServiceSpec) -> Any:

@@ -1,55 +1,94 @@
-"""The Backend in this process: the same executor, without Triton. For tests and for a first look."""
+"""The Backend in this process: the same execution, without Triton.
+
+For tests, and for services that belong on the front-end's own event loop.
+"""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from concurrent.futures import ThreadPoolExecutor
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from orchestrator.engine import InferRequest, InferResponse
-from orchestrator.errors import BackendUnavailable, CallError, DeadlineExceeded, EndpointNotFound
+from orchestrator.errors import BackendUnavailable, DeadlineExceeded, EndpointNotFound
 from orchestrator.sdk import Definition
-from orchestrator.worker.executor import Executor, WorkerCall
-from orchestrator.worker.instance import make_instance
+from orchestrator.worker.concurrent import Concurrent
+from orchestrator.worker.executor import WorkerCall
+from orchestrator.worker.running import Running
 
 __all__ = ["LocalBackend"]
 
 
 class LocalBackend:
-    """Runs one service on one thread, as one worker of Triton would.
+    """Runs one service on the event loop of its first call.
 
     Args:
         definition: the service; its class is instantiated here.
+        worker_index: of this process, from 1.
 
     Raises:
         DefinitionError: the class's `__init__` failed.
     """
 
-    def __init__(self, definition: Definition) -> None:
+    def __init__(self, definition: Definition, worker_index: int = 1) -> None:
         self._name = definition.spec.name
-        self._executor = Executor(definition, make_instance(definition))
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"{self._name}-worker")
+        self.running = Running(definition, worker_index)
+        self._concurrent: Concurrent | None = None
         self._closed = False
 
+    async def start(self) -> None:
+        """Runs the start-up hooks, once; the first call does it where nobody did before.
+
+        Raises:
+            DefinitionError: a hook failed.
+        """
+        if self._concurrent is None:
+            self._concurrent = Concurrent(self.running)
+            await self.running.startup()
+
     async def infer(self, request: InferRequest) -> InferResponse:
-        if request.model != self._name:
-            raise EndpointNotFound(f"no model {request.model!r}")
-        if self._closed:
-            raise BackendUnavailable(f"{self._name} is closed")
-        call = WorkerCall(request.inputs, request.parameters, request.request_id)
-        running = asyncio.get_running_loop().run_in_executor(self._thread, self._executor.run, [call])
-        try:
-            (answer,) = await asyncio.wait_for(running, request.timeout_s)
-        except TimeoutError:
-            raise DeadlineExceeded(f"{self._name} did not answer in {request.timeout_s:g} seconds") from None
-        if isinstance(answer, CallError):
-            raise answer
-        return InferResponse({answer.name: answer.tensor})
+        concurrent = await self._ready(request)
+        async with _within(request.timeout_s, self._name):
+            answer = await concurrent.call(await concurrent.prepare(_call_of(request)))
+        return InferResponse(answer.tensors)
 
     async def stream(self, request: InferRequest) -> AsyncGenerator[InferResponse, None]:
-        yield await self.infer(request)
+        concurrent = await self._ready(request)
+        prepared = await concurrent.prepare(_call_of(request))
+        if not prepared.binding.spec.stream:
+            yield InferResponse((await concurrent.call(prepared)).tensors)
+            return
+        async with contextlib.aclosing(concurrent.stream(prepared)) as answers:
+            async for answer in answers:
+                yield InferResponse(answer.tensors)
 
     async def ready(self, model: str) -> bool:
         return model == self._name and not self._closed
 
     async def close(self) -> None:
+        if self._closed:
+            return
         self._closed = True
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        if self._concurrent is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._concurrent.close)
+            await self.running.shutdown()
+
+    async def _ready(self, request: InferRequest) -> Concurrent:
+        if request.model != self._name:
+            raise EndpointNotFound(f"no model {request.model!r}")
+        if self._closed:
+            raise BackendUnavailable(f"{self._name} is closed")
+        await self.start()
+        assert self._concurrent is not None
+        return self._concurrent
+
+
+def _call_of(request: InferRequest) -> WorkerCall:
+    return WorkerCall(request.inputs, request.parameters, request.request_id)
+
+
+@contextlib.asynccontextmanager
+async def _within(timeout_s: float | None, name: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except TimeoutError:
+        raise DeadlineExceeded(f"{name} did not answer in {timeout_s:g} seconds") from None

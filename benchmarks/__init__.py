@@ -1,0 +1,1 @@
+"""The front-end beside its peers: `python -m benchmarks.compare`. See README.md."""

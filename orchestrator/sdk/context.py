@@ -1,0 +1,238 @@
+"""What a method may know of its call: `Context`, and the worker around it: `server_context`."""
+
+import contextvars
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from orchestrator.spec import CallInfo, Cookie, ResponseEffects
+
+__all__ = ["Context", "Headers", "Request", "Response", "ServerContext", "current_instance", "server_context"]
+
+current_instance: contextvars.ContextVar[Any] = contextvars.ContextVar("orchestrator_current_instance")
+"""The service's instance that the running call belongs to."""
+
+
+class Headers(MutableMapping[str, str]):
+    """HTTP headers: names without case, any of them more than once.
+
+    `headers[name]` is the first value; setting a name replaces all of its values; `append` adds one.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[str, str]] | Mapping[str, str] = ()) -> None:
+        items = pairs.items() if isinstance(pairs, Mapping) else pairs
+        self._pairs = [(name.lower(), str(value)) for name, value in items]
+
+    def __getitem__(self, name: str) -> str:
+        for key, value in self._pairs:
+            if key == name.lower():
+                return value
+        raise KeyError(name)
+
+    def __setitem__(self, name: str, value: str) -> None:
+        self._pairs = [pair for pair in self._pairs if pair[0] != name.lower()]
+        self.append(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        if name not in self:
+            raise KeyError(name)
+        self._pairs = [pair for pair in self._pairs if pair[0] != name.lower()]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and any(key == name.lower() for key, _ in self._pairs)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(key for key, _ in self._pairs))
+
+    def __len__(self) -> int:
+        return len({key for key, _ in self._pairs})
+
+    def __repr__(self) -> str:
+        return f"Headers({self._pairs!r})"
+
+    def append(self, name: str, value: str) -> None:
+        """Adds a value and keeps those that are there.
+
+        Raises:
+            ValueError: a line break or another control character, which would start a header of its own.
+        """
+        text = str(value)
+        if any(ord(c) < 32 or ord(c) == 127 for c in name + text) or not name.strip():
+            raise ValueError(f"header {name!r}: control characters are not allowed")
+        self._pairs.append((name.lower(), text))
+
+    add = append
+
+    def getlist(self, name: str) -> list[str]:
+        """All values of a name."""
+        return [value for key, value in self._pairs if key == name.lower()]
+
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """All names and values, in order."""
+        return tuple(self._pairs)
+
+
+class Address(tuple[str, int]):
+    """Host and port of a caller."""
+
+    __slots__ = ()
+
+    @property
+    def host(self) -> str:
+        return self[0]
+
+    @property
+    def port(self) -> int:
+        return self[1]
+
+
+class Url(str):
+    """An address as text, and its parts."""
+
+    __slots__ = ()
+
+    @property
+    def _parts(self) -> SplitResult:
+        return urlsplit(str(self))
+
+    @property
+    def path(self) -> str:
+        return self._parts.path
+
+    @property
+    def query(self) -> str:
+        return self._parts.query
+
+    @property
+    def scheme(self) -> str:
+        return self._parts.scheme
+
+    @property
+    def hostname(self) -> str | None:
+        return self._parts.hostname
+
+    @property
+    def port(self) -> int | None:
+        return self._parts.port
+
+
+class Request:
+    """The HTTP request behind a call; empty where the caller is a plain Triton client."""
+
+    def __init__(self, info: CallInfo) -> None:
+        self._info = info
+        self.headers = Headers(info.headers)
+
+    @property
+    def method(self) -> str:
+        return self._info.method
+
+    @property
+    def url(self) -> Url:
+        return Url(self._info.url)
+
+    @property
+    def request_id(self) -> str:
+        return self._info.request_id
+
+    @property
+    def metadata(self) -> Headers:
+        """The headers, under BentoML's name."""
+        return self.headers
+
+    @property
+    def query_params(self) -> dict[str, str]:
+        return dict(parse_qsl(self.url.query, keep_blank_values=True))
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        jar = SimpleCookie()
+        try:
+            jar.load("; ".join(self.headers.getlist("cookie")))
+        except CookieError:
+            return {}
+        return {name: morsel.value for name, morsel in jar.items()}
+
+    @property
+    def client(self) -> Address | None:
+        return Address(self._info.client) if self._info.client else None
+
+
+class Response:
+    """The HTTP response of a call, as far as the method says.
+
+    Attributes:
+        status_code: None leaves 200.
+        headers: added to the server's own.
+        cookies: set on the caller.
+    """
+
+    def __init__(self) -> None:
+        self.status_code: int | None = None
+        self.headers = Headers()
+        self.cookies: list[Cookie] = []
+
+    @property
+    def metadata(self) -> Headers:
+        """The headers, under BentoML's name."""
+        return self.headers
+
+    def set_cookie(self, key: str, value: str = "", **attributes: Any) -> None:
+        """Adds a cookie: `max_age`, `expires`, `path`, `domain`, `secure`, `httponly`, `samesite`."""
+        self.cookies.append(Cookie(key=key, value=value, **attributes))
+
+    def effects(self, hint: str = "") -> ResponseEffects:
+        """What was asked for, as data."""
+        return ResponseEffects(
+            status=None if self.status_code is None else int(self.status_code),
+            headers=self.headers.pairs(),
+            cookies=tuple(self.cookies),
+            hint=hint,
+        )
+
+
+class _Folder(Protocol):
+    def folder(self) -> Path: ...
+
+
+@dataclass(slots=True)
+class Context:
+    """What a method with an argument `ctx` or `context` gets.
+
+    Attributes:
+        request: method, url, headers, cookies, client of the HTTP request.
+        response: status, headers and cookies of the answer.
+        state: one dictionary a worker process, shared by all of its calls.
+    """
+
+    request: Request
+    response: Response
+    state: dict[str, Any]
+    _workspace: _Folder = field(repr=False)
+
+    @property
+    def temp_dir(self) -> str:
+        """A folder of this call's own: made on the first use, removed after the call."""
+        return str(self._workspace.folder())
+
+
+@dataclass
+class ServerContext:
+    """The worker that the code runs in.
+
+    Attributes:
+        worker_index: counted from 1; 0 outside a worker.
+        service_name: "" outside a worker.
+    """
+
+    worker_index: int = 0
+    service_name: str = ""
+    service_type: str = "service"
+    bento_name: str = ""
+    bento_version: str = "not available"
+
+
+server_context = ServerContext()

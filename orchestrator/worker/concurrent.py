@@ -1,0 +1,113 @@
+"""Many calls of one instance at once, on one event loop: async methods there, sync methods in threads, streams in both."""
+
+import asyncio
+import contextvars
+import inspect
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+from orchestrator.errors import CallError
+from orchestrator.sdk import ApiBinding
+from orchestrator.sdk.context import current_instance
+from orchestrator.spec import ValueKind
+from orchestrator.worker.batcher import Batcher
+from orchestrator.worker.executor import Answer, Executor, Prepared, WorkerCall
+from orchestrator.worker.running import Running
+
+__all__ = ["Concurrent"]
+
+T = TypeVar("T")
+_HEAVY: Final = frozenset({ValueKind.IMAGE, ValueKind.FILE, ValueKind.TABLE, ValueKind.MANY})
+"""Kinds whose decoding would hold up the other calls of the loop."""
+_END: Final = object()
+
+
+class Concurrent:
+    """Runs calls on the event loop that it is made in.
+
+    Sync methods share `threads` threads: with one, the default, the user's code never runs in two threads at once.
+    """
+
+    def __init__(self, running: Running) -> None:
+        spec = running.definition.spec
+        self._running = running
+        self._executor = Executor(running)
+        self._threads = ThreadPoolExecutor(spec.threads, thread_name_prefix=f"{spec.name}-worker")
+        self._batchers = {
+            api.name: Batcher(self._executor, self._invoke, api.batch.max_batch_size, in_flight=spec.threads)
+            for api in spec.apis
+            if api.batch is not None
+        }
+        self._heavy = {api.name for api in spec.apis if any(a.value.kind in _HEAVY for a in api.arguments)}
+
+    async def prepare(self, call: WorkerCall) -> Prepared:
+        """Makes a call's arguments.
+
+        Raises:
+            CallError: no such API, or an argument that it does not take.
+        """
+        if self._heavy:
+            return await asyncio.get_running_loop().run_in_executor(None, self._executor.prepare, call)
+        return self._executor.prepare(call)
+
+    async def call(self, prepared: Prepared) -> Answer:
+        """Runs a call that has one answer.
+
+        Raises:
+            CallError: it failed.
+        """
+        batcher = self._batchers.get(prepared.binding.spec.name)
+        if batcher is not None:
+            answer = await batcher.submit(prepared)
+        else:
+            (answer,) = await self._executor.run([prepared], self._invoke)
+        if isinstance(answer, CallError):
+            raise answer
+        return answer
+
+    def stream(self, prepared: Prepared) -> AsyncGenerator[Answer, None]:
+        """Runs a call that has any number of answers; closing the generator closes the user's."""
+        return self._executor.chunks(prepared, self._produced(prepared))
+
+    def close(self) -> None:
+        """Ends the threads; calls in them finish."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    async def _invoke(self, binding: ApiBinding, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        instance = self._running.instance
+        if binding.spec.is_async:
+            return await binding.function(instance, *args, **kwargs)
+        return await self._in_thread(lambda: binding.function(instance, *args, **kwargs))
+
+    async def _produced(self, prepared: Prepared) -> AsyncGenerator[Any, None]:
+        """The chunks of a method, whatever sort of iterator it gives."""
+        binding = prepared.binding
+        args, kwargs = binding.bind(prepared.arguments, prepared.context)
+        if binding.spec.is_async:
+            source = binding.function(self._running.instance, *args, **kwargs)
+        else:
+            source = await self._in_thread(lambda: binding.function(self._running.instance, *args, **kwargs))
+        if inspect.isawaitable(source):
+            source = await source
+        if hasattr(source, "__aiter__"):
+            iterator = aiter(source)
+            try:
+                async for chunk in iterator:
+                    yield chunk
+            finally:
+                if hasattr(iterator, "aclose"):
+                    await iterator.aclose()
+            return
+        chunks: Iterator[Any] = iter(source)
+        try:
+            while (chunk := await self._in_thread(lambda: next(chunks, _END))) is not _END:
+                yield chunk
+        finally:
+            if hasattr(chunks, "close"):
+                await self._in_thread(chunks.close)
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        context = contextvars.copy_context()
+        context.run(current_instance.set, self._running.instance)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, context.run, function)

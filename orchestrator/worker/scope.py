@@ -1,0 +1,46 @@
+"""What belongs to one call while it runs: its temporary folder and its context."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from orchestrator.codec.layout import CONTEXT_PARAMETER
+from orchestrator.errors import InvalidInput
+from orchestrator.spec import CallInfo
+
+__all__ = ["Scope", "info_of"]
+
+
+class Scope:
+    """The files of one call. Implements `codec.Workspace`."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+
+    def folder(self) -> Path:
+        """The call's own folder, made on the first use."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="orchestrator-call-"))
+        return self._folder
+
+    def close(self) -> None:
+        """Removes the folder and what is in it."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+
+def info_of(document: object, request_id: str) -> CallInfo:
+    """The request behind a call; an empty one where a plain Triton client sent it.
+
+    Raises:
+        InvalidInput: the parameter is not such a document.
+    """
+    if not document:
+        return CallInfo(request_id=request_id)
+    try:
+        return CallInfo.parse(str(document))
+    except ValidationError as error:
+        raise InvalidInput(f"the request parameter {CONTEXT_PARAMETER!r} is not a call's context") from error

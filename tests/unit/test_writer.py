@@ -1,0 +1,146 @@
+"""The plan on disk: whole models appear at once or not at all."""
+
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from orchestrator.compiler import RepositoryPlan, check_repository, write_repository
+from orchestrator.errors import CompileError
+
+HEADER = b"# Written by `orchestrator export`; changes here are lost with the next export.\n"
+
+
+def plan(text: str = "1", *, models: tuple[str, ...] = ("A", "B")) -> RepositoryPlan:
+    files = {}
+    for model in models:
+        files[PurePosixPath(model) / "config.pbtxt"] = HEADER + text.encode()
+        files[PurePosixPath(model) / "1" / "model.py"] = b"code"
+    return RepositoryPlan(files, models)
+
+
+def disk(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def planned(content: RepositoryPlan) -> dict[str, bytes]:
+    return {path.as_posix(): data for path, data in content.files.items()}
+
+
+def test_what_is_written_is_the_plan_and_nothing_else(tmp_path: Path) -> None:
+    write_repository(plan(), tmp_path / "new" / "repository")
+    assert disk(tmp_path / "new" / "repository") == planned(plan())
+    assert check_repository(plan(), tmp_path / "new" / "repository") == []
+
+
+def test_models_that_are_as_planned_are_left_untouched(tmp_path: Path) -> None:
+    write_repository(plan(), tmp_path)
+    before = (tmp_path / "A").stat().st_ino
+    write_repository(plan(), tmp_path)
+    assert (tmp_path / "A").stat().st_ino == before
+
+
+def test_a_changed_model_is_replaced_and_others_stay(tmp_path: Path) -> None:
+    write_repository(plan(models=("Other",)), tmp_path)
+    write_repository(plan("1"), tmp_path)
+    write_repository(plan("2"), tmp_path)
+    assert disk(tmp_path) == planned(plan("2")) | planned(plan(models=("Other",)))
+
+
+def test_files_that_the_plan_has_no_more_are_removed_with_the_old_version(tmp_path: Path) -> None:
+    write_repository(plan(), tmp_path)
+    (tmp_path / "A" / "2").mkdir()
+    (tmp_path / "A" / "2" / "model.py").write_text("old")
+    write_repository(plan(), tmp_path)
+    assert disk(tmp_path) == planned(plan())
+
+
+@pytest.mark.parametrize("broken", ["write_bytes", "mkdir", "chmod"])
+def test_a_failure_in_mid_write_leaves_the_old_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    write_repository(plan("old"), tmp_path)
+    real = getattr(Path, broken)
+
+    def fail(self: Path, *args: object, **kwargs: object) -> object:
+        if tmp_path in self.parents:
+            raise OSError(28, "No space left on device", str(self))
+        return real(self, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, broken, fail)
+        with pytest.raises(CompileError, match="No space left on device"):
+            write_repository(plan("new"), tmp_path)
+    assert disk(tmp_path) == planned(plan("old"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["A", "B"]
+
+
+def test_a_failure_in_the_last_step_puts_the_old_model_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_repository(plan("old"), tmp_path)
+    import os
+
+    real = os.rename
+
+    def fail(source: Path, target: Path) -> None:
+        if Path(target).name == "A" and not str(source).endswith(".old"):
+            raise OSError(5, "Input/output error", str(target))
+        real(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", fail)
+        with pytest.raises(CompileError, match="Input/output error"):
+            write_repository(plan("new"), tmp_path)
+    assert disk(tmp_path) == planned(plan("old"))
+
+
+@pytest.mark.parametrize("content", [{}, {"config.pbtxt": "name: 'A'"}, {"weights.bin": "x"}])
+def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path, content: dict[str, str]) -> None:
+    (tmp_path / "A").mkdir()
+    for name, text in content.items():
+        (tmp_path / "A" / name).write_text(text)
+    before = disk(tmp_path)
+    with pytest.raises(CompileError, match=r"was not written by orchestrator .*--repository"):
+        write_repository(plan(models=("A",)), tmp_path)
+    assert disk(tmp_path) == before
+
+
+def test_a_file_in_the_place_of_a_model_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "A").write_text("mine")
+    with pytest.raises(CompileError, match="was not written by orchestrator"):
+        write_repository(plan(models=("A",)), tmp_path)
+    assert (tmp_path / "A").read_text() == "mine"
+
+
+def test_a_repository_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(CompileError, match=r"cannot write .*file"):
+        write_repository(plan(), tmp_path / "file")
+
+
+def test_check_names_every_file_that_differs(tmp_path: Path) -> None:
+    write_repository(plan(), tmp_path)
+    (tmp_path / "A" / "config.pbtxt").write_text("changed")
+    (tmp_path / "A" / "extra.txt").write_text("extra")
+    (tmp_path / "B" / "1" / "model.py").unlink()
+    assert check_repository(plan(), tmp_path) == [
+        "A/config.pbtxt: not what the service says",
+        "A/extra.txt: not part of the service",
+        "B/1/model.py: missing",
+    ]
+
+
+def test_check_of_nothing_written_names_everything_and_writes_nothing(tmp_path: Path) -> None:
+    assert check_repository(plan(models=("A",)), tmp_path / "none") == [
+        "A/config.pbtxt: missing",
+        "A/1/model.py: missing",
+    ]
+    assert not (tmp_path / "none").exists()
+
+
+def test_pythons_caches_do_not_count(tmp_path: Path) -> None:
+    write_repository(plan(), tmp_path)
+    (tmp_path / "A" / "1" / "__pycache__").mkdir()
+    (tmp_path / "A" / "1" / "__pycache__" / "model.cpython-311.pyc").write_bytes(b"x")
+    before = (tmp_path / "A").stat().st_ino
+    assert check_repository(plan(), tmp_path) == []
+    write_repository(plan(), tmp_path)
+    assert (tmp_path / "A").stat().st_ino == before
