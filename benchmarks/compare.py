@@ -38,12 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _err.print("stopped")
         return 130
     summaries = summarise(cells)
+    if options.json:
+        write_json(options.json, {**vars(options), "json": str(options.json)}, summaries, cells)
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 120  # a file takes wide lines; rich would guess 80
     print_report(console, summaries, titles, cells)
-    if options.json:
-        write_json(options.json, {**vars(options), "json": str(options.json)}, summaries, cells)
     return _report_errors(cells, titles)
 
 

@@ -93,11 +93,6 @@ class Frontend:
     def address(self) -> Address:
         return self._address
 
-    @property
-    def pid(self) -> int | None:
-        """Process id of the front-end, for profilers."""
-        return self._process.pid if self._process else None
-
     def exchanges(self) -> Sequence[Exchange]:
         return json_exchanges("/classify", self.address)
 

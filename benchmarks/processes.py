@@ -79,11 +79,6 @@ class ServerProcess:
                     raise self._failed(f"said nothing like {pattern!r} within {timeout_s:.0f} s")
                 self._news.wait(0.1)
 
-    @property
-    def pid(self) -> int:
-        """Process id."""
-        return self._process.pid
-
     def stop(self) -> None:
         """Ends it; by force, with everything in its process group, where it takes more than 30 s."""
         self._process.terminate()

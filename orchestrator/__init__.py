@@ -12,6 +12,7 @@
 """
 
 from orchestrator import errors, validators
+from orchestrator.sdk.asgi import add_asgi_middleware, asgi_app
 from orchestrator.sdk.context import Context, server_context
 from orchestrator.sdk.decorators import api, service
 from orchestrator.sdk.hooks import on_deployment, on_shutdown, on_startup
@@ -21,7 +22,9 @@ __all__ = [
     "Context",
     "Cookie",
     "__version__",
+    "add_asgi_middleware",
     "api",
+    "asgi_app",
     "errors",
     "on_deployment",
     "on_shutdown",

@@ -1,6 +1,6 @@
 """What the environment says; nothing else reads it.
 
-Precedence: flag of the command line, then variable of the environment, then default.
+Which source wins over which: docs/configuration.md.
 """
 
 import os
@@ -10,45 +10,87 @@ from typing import Final
 
 from orchestrator.errors import SettingsError
 
-__all__ = ["Settings"]
+__all__ = ["ConfigFile", "Settings"]
 
 _PREFIX: Final = "ORCHESTRATOR_"
+_CONFIG: Final = "ORCHESTRATOR_CONFIG"
+_BENTOML_CONFIG: Final = "BENTOML_CONFIG"
+_OPTIONS: Final = ("BENTOML_CONFIG_OPTIONS", "ORCHESTRATOR_OPTIONS")
+_SHORT: Final = {"ORCHESTRATOR_HOST": "http.host", "ORCHESTRATOR_PORT": "http.port"}
+_AS_WRITTEN: Final = frozenset({"envs", "labels"})
+"""Sections whose keys are names of the user's own: `ORCHESTRATOR_ENVS__HF_TOKEN`."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Defaults of the command line's flags.
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A config file that a variable names.
 
     Attributes:
-        host: `ORCHESTRATOR_HOST`, address that the front-end listens on.
-        port: `ORCHESTRATOR_PORT`.
+        variable: the variable.
+        path: as it is written there.
+    """
+
+    variable: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The environment.
+
+    Attributes:
+        config: `ORCHESTRATOR_CONFIG`, the config file, where `--config` names no other.
+        bentoml_config: `BENTOML_CONFIG`, a config file of BentoML's; below our own.
+        options: `BENTOML_CONFIG_OPTIONS` and `ORCHESTRATOR_OPTIONS`, several `key=value`: variable and its text, the
+            weaker first.
+        keys: `ORCHESTRATOR_<SECTION>__<KEY>`: variable, and `key=value`; above the options.
         max_body_mb: `ORCHESTRATOR_MAX_BODY_MB`, longest request body in MiB.
         color: false where `NO_COLOR` is set (https://no-color.org).
     """
 
-    host: str = "127.0.0.1"
-    port: int = 3000
+    config: ConfigFile | None = None
+    bentoml_config: ConfigFile | None = None
+    options: tuple[tuple[str, str], ...] = ()
+    keys: tuple[tuple[str, str], ...] = ()
     max_body_mb: int = 64
     color: bool = True
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> "Settings":
-        """Reads the environment.
+        """Reads the environment; a variable that is empty counts as not set.
 
         Raises:
             SettingsError: a variable is not a number where one is needed.
         """
         env = os.environ if environment is None else environment
+        given = {name: value for name, value in env.items() if value}
         return cls(
-            host=env.get(f"{_PREFIX}HOST", cls.host),
-            port=_whole(env, "PORT", cls.port),
-            max_body_mb=_whole(env, "MAX_BODY_MB", cls.max_body_mb),
+            config=_file(given, _CONFIG),
+            bentoml_config=_file(given, _BENTOML_CONFIG),
+            options=tuple((name, given[name]) for name in _OPTIONS if name in given),
+            keys=tuple((name, f"{key}={given[name]}") for name in sorted(given) if (key := _key(name))),
+            max_body_mb=_whole(given, "MAX_BODY_MB", 64),
             color="NO_COLOR" not in env,
         )
 
 
-def _whole(env: Mapping[str, str], name: str, default: int) -> int:
-    text = env.get(f"{_PREFIX}{name}")
+def _file(given: Mapping[str, str], variable: str) -> ConfigFile | None:
+    return ConfigFile(variable, given[variable]) if variable in given else None
+
+
+def _key(variable: str) -> str | None:
+    """The dotted key that a variable sets."""
+    if variable in _SHORT:
+        return _SHORT[variable]
+    section, *rest = variable.removeprefix(_PREFIX).split("__")
+    if not variable.startswith(_PREFIX) or not rest:
+        return None
+    section = section.lower()
+    return ".".join((section, "__".join(rest) if section in _AS_WRITTEN else ".".join(rest).lower()))
+
+
+def _whole(given: Mapping[str, str], name: str, default: int) -> int:
+    text = given.get(f"{_PREFIX}{name}")
     if text is None:
         return default
     if not text.isdigit():

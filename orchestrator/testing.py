@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from starlette.testclient import TestClient
 
 from orchestrator.sdk import read_service
-from orchestrator.server import FrontendOptions, create_app
+from orchestrator.server import FrontendOptions, create_app, extension_of
 from orchestrator.worker.local import LocalBackend
 
 __all__ = ["local_client"]
@@ -34,6 +34,8 @@ def local_client(service: type, *, options: FrontendOptions | None = None) -> Ge
         DefinitionError: the class cannot be served, or its `__init__` failed.
     """
     definition = read_service(service, f"{service.__module__}:{service.__qualname__}")
-    app = create_app(definition.spec, LocalBackend(definition), options=options)
+    backend = LocalBackend(definition)
+    extension = extension_of(service, backend.running.instance)
+    app = create_app(definition.spec, backend, options=options, extension=extension)
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client

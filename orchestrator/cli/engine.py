@@ -13,6 +13,7 @@ from orchestrator.cli.export import plan_for
 from orchestrator.compiler import Target, write_repository
 from orchestrator.errors import BackendUnavailable, ServerProcessError, SettingsError
 from orchestrator.sdk import Definition
+from orchestrator.spec import Placement
 from orchestrator.triton import Control, TritonBackend, TritonServer, probe_server
 from orchestrator.worker.source import SERVICE_PATH_VARIABLE
 
@@ -24,11 +25,11 @@ class Engine:
     """Where a Triton that has the service's models loaded can be reached.
 
     Attributes:
-        grpc_url: `host:port`.
+        grpc_url: `host:port`; None where the service needs no Triton.
         metrics_url: of its Prometheus page, or None where it has none that we know.
     """
 
-    grpc_url: str
+    grpc_url: str | None
     metrics_url: str | None
 
 
@@ -45,7 +46,10 @@ def engine_for(triton: str, definition: Definition, working_dir: Path) -> Genera
         SettingsError: `--triton` names nothing.
         ServerProcessError: Triton or a model does not start.
     """
-    if triton == "embedded":
+    if definition.spec.placement is Placement.FRONTEND:
+        note(f"{definition.spec.name} mounts an application, so it runs on the front-end; no Triton is needed")
+        yield Engine(None, None)
+    elif triton == "embedded":
         with _embedded(definition, working_dir) as engine:
             yield engine
     elif triton == "docker":
@@ -61,7 +65,8 @@ def _embedded(definition: Definition, working_dir: Path) -> Generator[Engine, No
         plan = plan_for(definition, repository, working_dir, Target.EMBEDDED)
         write_repository(plan, repository)
         note("starting Triton")
-        server.start([repository], env={SERVICE_PATH_VARIABLE: str(working_dir.resolve())}, log=note)
+        env = {**definition.spec.environment, SERVICE_PATH_VARIABLE: str(working_dir.resolve())}
+        server.start([repository], env=env, log=note)
         note(f"Triton runs: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics {server.metrics_url}")
         note(f"loading {definition.spec.name}")
         asyncio.run(_load(server, plan.models))

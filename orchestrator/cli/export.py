@@ -8,8 +8,9 @@ import orjson
 import typer
 
 from orchestrator.cli.console import note, say
+from orchestrator.cli.loading import Assignments, ConfigPath, WorkingDir, load
 from orchestrator.compiler import RepositoryPlan, Target, check_repository, plan_repository, write_repository
-from orchestrator.sdk import Definition, load_service
+from orchestrator.sdk import Definition
 
 __all__ = ["export", "plan_for"]
 
@@ -26,9 +27,12 @@ def export(
     target: Annotated[
         Target, typer.Option(help="Which Triton will run it: the embedded one, or NVIDIA's container.")
     ] = Target.EMBEDDED,
-    working_dir: Annotated[Path, typer.Option(help="Folder that the module is imported from.")] = Path(),
+    working_dir: WorkingDir = Path(),
+    config: ConfigPath = None,
+    assignments: Assignments = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit with 1 where the repository is not what the service says.")
+        bool,
+        typer.Option("--check", help="Write nothing; exit with 1 where the repository is not what the service says."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
@@ -43,7 +47,7 @@ def export(
 
       orchestrator export service:Iris --working-dir examples/iris --check
     """
-    definition = load_service(target_service, working_dir)
+    definition = load(target_service, working_dir, config=config, assignments=assignments)
     plan = plan_for(definition, repository, working_dir, target)
     differences = check_repository(plan, repository)
     if not check:

@@ -1,11 +1,13 @@
 """Runs the front-end: in this process, or in several that share the port."""
 
 import asyncio
-import contextlib
 import ctypes
+import logging
+import multiprocessing
 import os
 import signal
 import socket
+import ssl
 import tempfile
 import threading
 import urllib.request
@@ -19,12 +21,15 @@ from pydantic import BaseModel
 from uvicorn.supervisors import Multiprocess
 
 from orchestrator.cli.console import say
+from orchestrator.engine import Backend
 from orchestrator.errors import SettingsError
-from orchestrator.server import FrontendOptions, create_app
-from orchestrator.spec import ServiceSpec
+from orchestrator.server import ACCESS_LOGGER, Extension, FrontendOptions, create_app, extension_of
+from orchestrator.spec import ServiceConfig, ServiceSpec, Ssl
 from orchestrator.triton import TritonBackend, read_metrics
+from orchestrator.worker.instance import load_definition
+from orchestrator.worker.local import LocalBackend
 
-__all__ = ["FrontendPlan", "create", "listen", "run_frontend"]
+__all__ = ["FrontendPlan", "check_tls", "create", "listen", "run_frontend"]
 
 _DRAIN_S: Final = 4
 """How long requests in flight may take to finish once a stop is asked for."""
@@ -33,39 +38,75 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class FrontendPlan(BaseModel):
-    """All that a front-end process needs to know; no user code."""
+    """All that a front-end process needs to know.
+
+    Attributes:
+        grpc_url: of Triton; None for a service that is placed on the front-end.
+        working_dir: folder of the user's code, which only such a service needs here.
+    """
 
     service: ServiceSpec
-    grpc_url: str
+    grpc_url: str | None
+    working_dir: Path
     metrics_url: str | None
     max_body_bytes: int
     workers: int
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(config: ServiceConfig) -> socket.socket:
     """Takes the port before anything else is started.
 
     Raises:
         SettingsError: it is taken, or the address is not this machine's.
     """
+    host, port = config.http.host, config.http.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
-        sock.listen(2048)
+        sock.listen(config.backlog)
     except (OSError, OverflowError) as error:
         sock.close()
         reason = getattr(error, "strerror", None) or str(error)
-        raise SettingsError(f"cannot listen on {host}:{port}: {reason}", hint="name another with --port or --host") from error
+        raise SettingsError(
+            f"cannot listen on {host}:{port}: {reason}", hint="name another with --port or --host"
+        ) from error
     sock.set_inheritable(True)
     return sock
+
+
+def check_tls(config: Ssl) -> None:
+    """Reads certificate and key, where TLS is on.
+
+    Raises:
+        SettingsError: they cannot be used.
+    """
+    if not config.enabled or config.certfile is None:
+        return
+    try:
+        context = ssl.SSLContext(config.version)
+        context.load_cert_chain(config.certfile, config.keyfile, lambda: config.keyfile_password or "")
+    except OSError as error:  # ssl.SSLError is one
+        files = f"ssl.certfile={config.certfile!r}, ssl.keyfile={config.keyfile!r}"
+        raise SettingsError(f"{files}: cannot be used: {error.strerror or error}") from None
+    try:
+        if config.ca_certs:
+            context.load_verify_locations(config.ca_certs)
+    except OSError as error:
+        raise SettingsError(f"ssl.ca_certs={config.ca_certs!r}: cannot be used: {error.strerror or error}") from None
+    try:
+        if config.ciphers:
+            context.set_ciphers(config.ciphers)
+    except OSError as error:
+        raise SettingsError(f"ssl.ciphers={config.ciphers!r}: cannot be used: {error.strerror or error}") from None
 
 
 def run_frontend(plan: FrontendPlan, sock: socket.socket) -> None:
     """Serves until SIGTERM or Ctrl-C; requests in flight get 4 s to finish."""
     host, port = sock.getsockname()[:2]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if plan.service.ssl.enabled else "http"
+    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{plan.service.path_prefix}"
     if plan.workers == 1:
         _run_here(plan, sock, lambda: say(f"ready {url}"))
     else:
@@ -79,13 +120,39 @@ def create() -> FastAPI:
 
 
 def _application(plan: FrontendPlan) -> FastAPI:
+    if plan.service.logging.access.enabled:
+        _log_access()
     metrics_url = plan.metrics_url
+    backend: Backend
+    if plan.grpc_url is None:
+        definition = load_definition(plan.service, plan.working_dir)
+        backend = local = LocalBackend(definition, _worker_index())
+        extension = extension_of(definition.cls, local.running.instance)
+    else:
+        backend, extension = TritonBackend(plan.grpc_url), Extension()
     return create_app(
         plan.service,
-        TritonBackend(plan.grpc_url),
-        options=FrontendOptions(max_body_bytes=plan.max_body_bytes, multiprocess=plan.workers > 1),
+        backend,
+        extension=extension,
+        options=FrontendOptions(max_body_bytes=plan.max_body_bytes, processes=plan.workers),
         engine_metrics=(lambda: read_metrics(metrics_url)) if metrics_url else None,
     )
+
+
+def _worker_index() -> int:
+    """Of this front-end process, from 1."""
+    digits = multiprocessing.current_process().name.rpartition("-")[2]
+    return int(digits) if digits.isdigit() else 1
+
+
+def _log_access() -> None:
+    """Access lines go to standard error, as they are."""
+    logger = logging.getLogger(ACCESS_LOGGER)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 class _Announcing(uvicorn.Server):
@@ -100,12 +167,24 @@ class _Announcing(uvicorn.Server):
 
 
 def _config(app: Any, plan: FrontendPlan, **options: Any) -> uvicorn.Config:
+    tls = plan.service.ssl
+    if tls.enabled:
+        options |= {
+            "ssl_certfile": tls.certfile,
+            "ssl_keyfile": tls.keyfile,
+            "ssl_keyfile_password": tls.keyfile_password,
+            "ssl_version": tls.version,
+            "ssl_cert_reqs": tls.cert_reqs,
+            "ssl_ca_certs": tls.ca_certs,
+            "ssl_ciphers": tls.ciphers or "",
+        }
     return uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=_DRAIN_S,
         server_header=False,
+        backlog=plan.service.backlog,
         workers=plan.workers,
         **options,
     )
@@ -133,13 +212,22 @@ def _run_several(plan: FrontendPlan, sock: socket.socket, url: str) -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counters)
         config = _config(f"{__name__}:create", plan, factory=True)
         threading.Thread(target=_announce_when_ready, args=(url,), daemon=True).start()
-        Multiprocess(config, target=uvicorn.Server(config).run, sockets=[sock]).run()
+        Multiprocess(config, sockets=[sock]).run()
 
 
 def _announce_when_ready(url: str) -> None:
     address = url.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]")
+    any_certificate = ssl.create_default_context()  # ours, for whatever name it was made
+    any_certificate.check_hostname = False
+    any_certificate.verify_mode = ssl.CERT_NONE
     for _ in range(600):
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/readyz", timeout=1):
-            say(f"ready {url}")
-            return
+        try:
+            with urllib.request.urlopen(f"{address}/readyz", timeout=1, context=any_certificate):  # ours
+                break
+        except OSError as error:
+            if isinstance(getattr(error, "reason", error), ssl.SSLError):
+                break  # it listens, and wants a certificate of ours, which we have not
         threading.Event().wait(0.1)
+    else:
+        return
+    say(f"ready {url}")

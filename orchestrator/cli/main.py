@@ -5,6 +5,7 @@ import sys
 import typer
 
 from orchestrator import __version__
+from orchestrator.cli import config as config_command
 from orchestrator.cli import export as export_command
 from orchestrator.cli import serve as serve_command
 from orchestrator.cli.console import fail, say
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command("serve")(serve_command.serve)
 app.command("export")(export_command.export)
+app.add_typer(config_command.app, name="config")
 
 
 def _version(wanted: bool) -> None:

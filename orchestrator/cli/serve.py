@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli.deployment import run_deployment_hooks
 from orchestrator.cli.engine import engine_for
-from orchestrator.cli.frontend import FrontendPlan, listen, run_frontend
-from orchestrator.errors import SettingsError
-from orchestrator.sdk import load_service
+from orchestrator.cli.frontend import FrontendPlan, check_tls, listen, run_frontend
+from orchestrator.cli.loading import Assignments, ConfigPath, WorkingDir, load
 from orchestrator.settings import Settings
 
 __all__ = ["serve"]
@@ -19,9 +19,13 @@ __all__ = ["serve"]
 
 def serve(
     service: Annotated[str, typer.Argument(metavar="module:Class", help="The service.")],
-    host: Annotated[str | None, typer.Option(help="Address to listen on; default 127.0.0.1.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one; default 3000.")] = None,
-    working_dir: Annotated[Path, typer.Option(help="Folder that the module is imported from.")] = Path(),
+    host: Annotated[str | None, typer.Option(help="Address to listen on (http.host); default 127.0.0.1.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on (http.port); 0 takes a free one; default 3000.")
+    ] = None,
+    working_dir: WorkingDir = Path(),
+    config: ConfigPath = None,
+    assignments: Assignments = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Front-end processes (not workers of the service).")] = 1,
     triton: Annotated[
         str, typer.Option(help="embedded: start one; grpc://host:8001: use one that runs.", metavar="embedded|URL")
@@ -30,27 +34,33 @@ def serve(
 ) -> None:
     """Serves a service: typed HTTP in front, Triton beneath.
 
-    Prints `ready http://...` once the first request can come. SIGTERM or Ctrl-C lets requests in flight finish.
+    Prints `ready http://...` (or `https://...`) once the first request can come. SIGTERM or Ctrl-C lets requests in
+    flight finish.
 
     Examples:
 
       orchestrator serve service:Iris --working-dir examples/iris
 
       orchestrator serve service:Iris --port 8080 --workers 2
+
+      orchestrator serve service:Iris --set traffic.timeout=10 --set workers=2
     """
     _stop_on_sigterm()
     settings = Settings.load()
-    port = settings.port if port is None else port
-    if not 0 <= port < 65536:
-        raise SettingsError(f"--port {port}: takes a number from 0 to 65535")
-    with listen(host or settings.host, port) as sock:
-        definition = load_service(service, working_dir)
+    flags = {"--host": f"http.host={host}"} if host is not None else {}
+    if port is not None:
+        flags["--port"] = f"http.port={port}"
+    definition = load(service, working_dir, config=config, assignments=assignments, flags=flags)
+    check_tls(definition.spec.ssl)
+    with listen(definition.spec) as sock:
         try:
+            run_deployment_hooks(definition)
             with engine_for(triton, definition, working_dir) as engine:
                 plan = FrontendPlan(
                     service=definition.spec,
                     grpc_url=engine.grpc_url,
                     metrics_url=engine.metrics_url,
+                    working_dir=working_dir.resolve(),
                     max_body_bytes=(max_body_mb or settings.max_body_mb) * 2**20,
                     workers=workers,
                 )

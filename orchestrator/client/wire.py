@@ -7,7 +7,15 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from orchestrator.errors import CallError, EndpointNotFound, InvalidInput, Overloaded, RequestFailed, ServiceFault, UnsupportedMedia
+from orchestrator.errors import (
+    CallError,
+    EndpointNotFound,
+    InvalidInput,
+    Overloaded,
+    RequestFailed,
+    ServiceFault,
+    UnsupportedMedia,
+)
 
 __all__ = ["WireRequest", "build_request", "read_reply"]
 

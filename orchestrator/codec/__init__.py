@@ -5,4 +5,15 @@ from orchestrator.codec.layout import Layout, PackedCall
 from orchestrator.codec.markers import DType, Shape
 from orchestrator.codec.registry import codec_of, row_codec_of
 
-__all__ = ["Carrier", "Codec", "DType", "Layout", "Packed", "PackedCall", "RowCodec", "Shape", "codec_of", "row_codec_of"]
+__all__ = [
+    "Carrier",
+    "Codec",
+    "DType",
+    "Layout",
+    "Packed",
+    "PackedCall",
+    "RowCodec",
+    "Shape",
+    "codec_of",
+    "row_codec_of",
+]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import PlainValidator, TypeAdapter
 
 from orchestrator.codec.codec import Carrier, Packed, Workspace
+from orchestrator.codec.container import concatenated, dtype_key, parts_of, tensor_from, to_numpy
 from orchestrator.spec import ANY, DType, ValueKind, ValueSpec
 
 __all__ = ["ArrayCodec", "array_from_json", "check_shape", "coerce", "hint_of", "parse_hint"]
@@ -42,7 +43,7 @@ class ArrayCodec:
         return _carrier(value.dtype, _OPEN_SHAPE[1:] if value.shape is None else _without(value.shape, axis))
 
     def edge_type(self, value: ValueSpec) -> Any:
-        return Annotated[Any, PlainValidator(lambda obj: array_from_json(obj, value.dtype, value.shape))]
+        return Annotated[Any, PlainValidator(lambda obj: _from_edge(value, obj))]
 
     def to_json(self, value: ValueSpec, plain: Any) -> bytes:
         if plain.dtype.kind in "OSU":
@@ -87,10 +88,10 @@ class ArrayCodec:
         if value.dtype is not None:
             plain = coerce(plain, value.dtype)
         check_shape(plain.shape, value.shape)
-        return plain
+        return adapter.validate_python(tensor_from(plain, value.container) if value.container else plain)
 
     def from_python(self, value: ValueSpec, python: Any, adapter: TypeAdapter[Any]) -> Any:
-        array = np.asarray(python)
+        array = np.asarray(to_numpy(adapter.validate_python(python)))
         if array.dtype.kind in "OS":
             array = text_array(array)
         if value.dtype is not None:
@@ -101,21 +102,21 @@ class ArrayCodec:
         return array
 
     def count(self, python: Any, axis: int) -> int:
-        array = np.asarray(python)
-        if array.ndim <= axis:
-            raise ValueError(f"no batch axis {axis} in an array of shape {list(array.shape)}")
-        return int(array.shape[axis])
+        shape = tuple(python.shape) if hasattr(python, "shape") else np.shape(python)
+        if len(shape) <= axis:
+            raise ValueError(f"no batch axis {axis} in an array of shape {list(shape)}")
+        return int(shape[axis])
 
     def join(self, pythons: Sequence[Any], axis: int) -> Any:
-        return np.concatenate(pythons, axis=axis)
+        return concatenated(pythons, axis)
 
     def split(self, python: Any, sizes: Sequence[int], axis: int) -> list[Any]:
-        return np.split(np.asarray(python), np.cumsum(sizes)[:-1], axis=axis)
+        return parts_of(python, sizes, axis)
 
     def joinable(self, python: Any, axis: int) -> Hashable:
         shape = list(python.shape)
         del shape[axis]
-        return python.dtype.str if python.dtype.kind != "U" else "U", tuple(shape)
+        return dtype_key(python), tuple(shape)
 
 
 def _carrier(dtype: DType | None, shape: tuple[int, ...]) -> Carrier:
@@ -244,6 +245,14 @@ def parse_hint(hint: str) -> tuple[str, tuple[int, ...] | None]:
     """
     dtype, colon, axes = hint.partition(":")
     return dtype, (tuple(int(axis) for axis in axes.split(",") if axis) if colon else None)
+
+
+def _from_edge(value: ValueSpec, obj: Any) -> NDArray[Any]:
+    array = array_from_json(obj, value.dtype, value.shape)
+    if value.container and value.dtype is None and array.dtype == np.float64 and not isinstance(obj, np.ndarray):
+        # JSON names no dtype, so it is the one that the container would have taken itself.
+        return coerce(array, DType.FP32)
+    return array
 
 
 def array_from_json(obj: Any, dtype: DType | None, shape: tuple[int, ...] | None) -> NDArray[Any]:

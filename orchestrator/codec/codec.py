@@ -3,7 +3,7 @@
 A value has three forms, and a codec of its kind turns one into the next; nothing else does:
 
   wire  (JSON value, bytes)   at the edge: front-end and clients, which know only the spec
-  plain (str, int, bytes, numpy array ...)   what both sides share
+  plain (str, int, numpy array, Blob ...)   what both sides share
   Python (the user's own types)   in the worker, which knows the annotation
 
 and the plain form travels as one tensor. `from_*`/`to_*` are named from the plain form's point of view.
@@ -12,7 +12,7 @@ and the plain form travels as one tensor. `from_*`/`to_*` are named from the pla
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
@@ -54,7 +54,8 @@ class Workspace(Protocol):
 class Codec(Protocol):
     """Turns values of one kind from form to form. Stateless."""
 
-    kind: ClassVar[ValueKind]
+    @property
+    def kind(self) -> ValueKind: ...
 
     def carrier(self, value: ValueSpec) -> Carrier: ...
 

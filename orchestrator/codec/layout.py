@@ -45,7 +45,7 @@ class Layout:
     """The tensors of one API.
 
     Attributes:
-        several: the service has several APIs, which share one Triton model: names are `api.argument`.
+        several: the service has several methods, which share one Triton model: names are `api.argument`.
         batched: the model has a batch axis in front of every tensor.
     """
 
@@ -55,7 +55,7 @@ class Layout:
 
     @classmethod
     def of(cls, service: ServiceSpec, api: ApiSpec) -> "Layout":
-        return cls(api, len(service.apis) > 1, service.max_batch_size > 0)
+        return cls(api, len(service.methods) > 1, service.max_batch_size > 0)
 
     def name_of(self, value_name: str) -> str:
         return f"{self.api.name}.{value_name}" if self.several else value_name

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
+from pydantic import BeforeValidator, TypeAdapter
 
+from orchestrator.codec.blob import BlobCodec, listed
 from orchestrator.codec.codec import Carrier, Codec, Packed, Workspace
+from orchestrator.codec.image import ImageCodec
 from orchestrator.codec.scalar import BooleanCodec, IntegerCodec, NumberCodec, TextCodec
 from orchestrator.codec.structure import JsonCodec
 from orchestrator.spec import ValueKind, ValueSpec
@@ -16,8 +18,14 @@ from orchestrator.spec import ValueKind, ValueSpec
 __all__ = ["RowsCodec"]
 
 _ITEM_CODECS: dict[ValueKind, Codec] = {
-    codec.kind: codec for codec in (TextCodec(), IntegerCodec(), NumberCodec(), BooleanCodec(), JsonCodec())
-}
+    codec.kind: codec
+    for codec in (
+        TextCodec(), IntegerCodec(), NumberCodec(), BooleanCodec(), JsonCodec(), BlobCodec(), ImageCodec(),
+    )
+}  # fmt: skip
+_CONTENTS: Final = frozenset({ValueKind.BLOB, ValueKind.IMAGE})
+_UNCHECKED: Final = TypeAdapter(Any)
+"""For the items: the list's own adapter checks them."""
 
 
 def _item(value: ValueSpec) -> tuple[Codec, ValueSpec]:
@@ -27,7 +35,10 @@ def _item(value: ValueSpec) -> tuple[Codec, ValueSpec]:
 
 
 class RowsCodec:
-    """The plain form is a list of the items' plain forms; one row of the tensor an item."""
+    """The plain form is a list of the items' plain forms; one row of the tensor an item.
+
+    A row has no hint, so files (whose names matter) cannot be rows, and images and bytes lose their media types.
+    """
 
     kind: ClassVar = ValueKind.ROWS
 
@@ -41,7 +52,8 @@ class RowsCodec:
 
     def edge_type(self, value: ValueSpec) -> Any:
         codec, item = _item(value)
-        return list[codec.edge_type(item)]  # type: ignore[misc]  # a type made at run time
+        edge: Any = list[codec.edge_type(item)]  # type: ignore[misc]  # a type made at run time
+        return Annotated[edge, BeforeValidator(listed)] if codec.kind in _CONTENTS else edge
 
     def to_json(self, value: ValueSpec, plain: Any) -> bytes:
         codec, item = _item(value)
@@ -72,7 +84,9 @@ class RowsCodec:
         return [codec.from_tensor(item, Packed(row)) for row in rows]
 
     def to_python(self, value: ValueSpec, plain: Any, adapter: TypeAdapter[Any], workspace: Workspace) -> Any:
-        codec, _ = _item(value)
+        codec, item = _item(value)
+        if codec.kind in _CONTENTS:
+            return adapter.validate_python([codec.to_python(item, row, _UNCHECKED, workspace) for row in plain])
         if codec.kind is ValueKind.JSON:
             return adapter.validate_json(self.to_json(value, plain))
         return adapter.validate_python(plain)
@@ -80,9 +94,8 @@ class RowsCodec:
     def from_python(self, value: ValueSpec, python: Any, adapter: TypeAdapter[Any]) -> Any:
         codec, item = _item(value)
         checked = adapter.validate_python(python.tolist() if isinstance(python, np.ndarray) else python)
-        if codec.kind is ValueKind.JSON:
-            any_adapter = TypeAdapter(Any)
-            return [codec.from_python(item, row, any_adapter) for row in checked]
+        if codec.kind is ValueKind.JSON or codec.kind in _CONTENTS:
+            return [codec.from_python(item, row, _UNCHECKED) for row in checked]
         return adapter.dump_python(checked, mode="json")
 
     def count(self, python: Any, axis: int) -> int:

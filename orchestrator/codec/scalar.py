@@ -15,7 +15,9 @@ __all__ = ["BooleanCodec", "IntegerCodec", "NumberCodec", "TextCodec", "native"]
 
 def native(value: Any) -> Any:
     """A numpy scalar (or zero-dimensional array) as the Python number that it is; anything else unchanged."""
-    return value.item() if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim) else value
+    return (
+        value.item() if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim) else value
+    )
 
 
 def only_element(packed: Packed) -> Any:

@@ -11,7 +11,7 @@ from orchestrator.codec.scalar import native, only_element
 from orchestrator.codec.schema import type_of_schema
 from orchestrator.spec import DType, ValueKind, ValueSpec
 
-__all__ = ["JsonCodec", "json_fallback"]
+__all__ = ["JsonCodec", "document_of", "json_fallback"]
 
 
 def json_fallback(value: Any) -> Any:
@@ -26,6 +26,15 @@ def json_fallback(value: Any) -> Any:
 def _checked_document(value: Any, check: ValidatorFunctionWrapHandler) -> bytes:
     """The caller's own document once it has passed the check: what the schema does not know is not lost."""
     check(value)
+    return document_of(value)
+
+
+def document_of(value: Any) -> bytes:
+    """A JSON value as a document, infinity and NaN as Python's JSON writes them.
+
+    Raises:
+        ValueError: it holds text that is not Unicode.
+    """
     try:
         return to_json(value, inf_nan_mode="constants")
     except PydanticSerializationError as error:

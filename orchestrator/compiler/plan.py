@@ -51,7 +51,7 @@ def plan_repository(service: ServiceSpec, *, target: Target, service_path: str) 
             service asks for one.
         service_path: folder of the user's module, relative to the repository.
     """
-    layouts = [Layout.of(service, api) for api in service.apis]
+    layouts = [Layout.of(service, method) for method in service.methods]
     several = len(layouts) > 1
     max_batch_size = service.max_batch_size
     delays = [api.batch.queue_delay_us for api in service.apis if api.batch]
@@ -77,7 +77,7 @@ def plan_repository(service: ServiceSpec, *, target: Target, service_path: str) 
         root / VERSION / SPEC_FILE: service.document(),
     }
     models = [service.name]
-    for layout in layouts if several else ():
+    for layout in layouts[: len(service.apis)] if several else ():
         name = f"{service.name}.{layout.api.name}"
         facade = ensemble_config(
             name,

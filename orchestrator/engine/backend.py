@@ -55,6 +55,10 @@ class Backend(Protocol):
     sent. Cancelling the awaiting task cancels the inference as far as it can still be cancelled.
     """
 
+    async def open(self) -> None:
+        """Connects, or starts what runs in this process. Called once, on the event loop of the calls."""
+        ...
+
     async def infer(self, request: InferRequest) -> InferResponse:
         """Runs a model that gives one answer."""
         ...

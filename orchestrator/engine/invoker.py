@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ class Invoker:
     def __init__(self, service: ServiceSpec, backend: Backend) -> None:
         self._service = service
         self._backend = backend
-        self._layouts = {api.name: Layout.of(service, api) for api in service.apis}
+        self._layouts = {api.name: Layout.of(service, api) for api in service.methods}
 
     async def call(
         self,
@@ -72,9 +72,7 @@ class Invoker:
         if len(requests) == 1:
             return _unpacked(await self._run(requests[0]), layout)
         responses = await asyncio.gather(*(self._run(request) for request in requests))
-        name = layout.result_name
-        tensors = [response.outputs[name] for response in responses if name in response.outputs]
-        return _unpacked(InferResponse({name: np.concatenate(tensors)} if tensors else {}), layout)
+        return _unpacked(_joined(responses, layout), layout)
 
     async def stream(
         self,
@@ -123,6 +121,15 @@ class Invoker:
         if len(answers) != 1:
             raise OutputMismatch(f"{self._service.name} gave {len(answers)} answers where one was due")
         return answers[0]
+
+
+def _joined(responses: Sequence[InferResponse], layout: Layout) -> InferResponse:
+    """The rows of all parts of a call, in their order."""
+    name = layout.result_name
+    try:
+        return InferResponse({name: np.concatenate([response.outputs[name] for response in responses])})
+    except (KeyError, ValueError) as error:
+        raise OutputMismatch(f"{layout.api.name}: the answers to its parts do not fit together: {error}") from error
 
 
 def _unpacked(response: InferResponse, layout: Layout) -> Outcome:

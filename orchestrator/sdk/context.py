@@ -10,10 +10,24 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from orchestrator.spec import CallInfo, Cookie, ResponseEffects
 
-__all__ = ["Context", "Headers", "Request", "Response", "ServerContext", "current_instance", "server_context"]
+__all__ = [
+    "Context",
+    "Headers",
+    "Request",
+    "Response",
+    "ServerContext",
+    "current_instance",
+    "get_current_service",
+    "server_context",
+]
 
 current_instance: contextvars.ContextVar[Any] = contextvars.ContextVar("orchestrator_current_instance")
 """The service's instance that the running call belongs to."""
+
+
+def get_current_service() -> Any:
+    """The service's instance that the running call belongs to; None outside a call."""
+    return current_instance.get(None)
 
 
 class Headers(MutableMapping[str, str]):

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar, overload
 from pydantic import BaseModel
 
 from orchestrator.errors import DefinitionError
+from orchestrator.sdk.fields import release_defaults
 from orchestrator.sdk.options import ApiOptions, ServiceOptions, check_keys, service_options
 
 __all__ = ["api", "api_options_of", "service", "service_options_of"]
@@ -31,9 +32,9 @@ def service(cls: Any = None, /, **options: Any) -> Any:
 
     Args:
         cls: the class, where the decorator is used without parentheses.
-        **options: `name` (default: the class's name), and every key of docs/configuration.md, such as `workers` (processes,
-            each with an instance; default 1, or "cpu_count"), `resources` (`cpu`, `memory`, `gpu`, `gpu_type` of one worker)
-            and `traffic` (`timeout` in seconds, `max_concurrency`).
+        **options: `name` (default: the class's name), and every key of docs/configuration.md, such as `workers`
+            (processes, each with an instance; default 1, or "cpu_count"), `resources` (`cpu`, `memory`, `gpu`,
+            `gpu_type` of one worker) and `traffic` (`timeout` in seconds, `max_concurrency`).
 
     Raises:
         DefinitionError: at the line of the decorator, for an unknown option or a wrong value.
@@ -97,6 +98,7 @@ def api(function: Any = None, /, **options: Any) -> Any:
         if isinstance(target, (type, staticmethod, classmethod)) or not hasattr(inspect.unwrap(target), "__code__"):
             hint = "it takes self; for a class, use @service"
             raise _placed(DefinitionError("@api goes above a method", hint=hint), place)
+        release_defaults(target)
         setattr(target, _API_MARK, checked)
         return target
 

@@ -57,7 +57,7 @@ class ApiBinding:
             if argument.passing is Passing.SPREAD and argument.name in named:
                 named[argument.name] = tuple(named[argument.name])
         ordered = {name: named[name] for name in self.signature.parameters if name in named}
-        bound = inspect.BoundArguments(self.signature, ordered)  # type: ignore[arg-type]  # it takes any mapping
+        bound = inspect.BoundArguments(self.signature, ordered)
         bound.apply_defaults()
         return bound.args, bound.kwargs
 
@@ -67,7 +67,8 @@ class Definition:
     """A service that can be run: its class, its spec and its APIs by name.
 
     Attributes:
-        configuration: where each value of the spec's configuration comes from; None where the spec was read from a document.
+        configuration: where each value of the spec's configuration comes from; None where the spec was read from a
+            document.
     """
 
     cls: type

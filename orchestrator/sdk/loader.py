@@ -60,7 +60,7 @@ def _import(name: str, folder: str) -> ModuleType:
         raise _import_failed(name, folder, error, f"pip install the package that has {error.name!r}") from error
     except SyntaxError as error:
         raise DefinitionError(f"syntax error: {error.msg}", file=error.filename, line=error.lineno) from error
-    except Exception as error:  # noqa: BLE001  # the user's module may raise anything
+    except Exception as error:  # the user's module may raise anything
         raise _import_failed(name, folder, error, None) from error
 
 

@@ -13,9 +13,11 @@ from pydantic_core import to_jsonable_python
 
 from orchestrator.errors import DefinitionError, SettingsError
 from orchestrator.sdk.annotations import UnsupportedAnnotation, adapter_of, describe
+from orchestrator.sdk.asgi import mounts_of
 from orchestrator.sdk.context import Context
 from orchestrator.sdk.decorators import api_options_of, service_options_of
 from orchestrator.sdk.definition import ApiBinding, Definition
+from orchestrator.sdk.fields import signature_of
 from orchestrator.sdk.options import ApiOptions, check_name
 from orchestrator.spec import (
     ANY,
@@ -25,6 +27,7 @@ from orchestrator.spec import (
     Configuration,
     Layer,
     Passing,
+    Placement,
     ServiceSpec,
     ValueKind,
     ValueSpec,
@@ -33,16 +36,23 @@ from orchestrator.spec import (
 
 __all__ = ["read_service"]
 
-QUEUE_DELAY_US: Final = 1000
+QUEUE_DELAY_US: Final = 200
 """How long Triton holds a batchable request back for others: see docs/architecture/03-compiler.md for the measurement."""
 _RESERVED_ROUTES: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/docs", "/redoc", "/openapi.json"})
+CHECKS: Final[dict[str, tuple[type | None, type]]] = {
+    "__is_alive__": (None, bool),
+    "__is_ready__": (None, bool),
+    "__metrics__": (str, str),
+}
+"""Methods of a service that answer the server's own questions: what they take, what they give."""
 _RESERVED_ARGUMENTS: Final = frozenset({"result", "effects"})
-_PASSING: Final = {
+_PASSING: Final[dict[Any, Passing]] = {
     inspect.Parameter.POSITIONAL_ONLY: Passing.POSITIONAL,
     inspect.Parameter.VAR_POSITIONAL: Passing.SPREAD,
     inspect.Parameter.VAR_KEYWORD: Passing.SPREAD_KEYWORDS,
 }
 _ITERATORS: Final = frozenset({abc.Generator, abc.Iterator, abc.AsyncGenerator, abc.AsyncIterator})
+_NOT_SHOWN: Final = object()
 _SELF_KINDS: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -73,14 +83,18 @@ def read_service(cls: type, target: str, overrides: Sequence[Layer] = ()) -> Def
     if not bindings:
         raise _at_class(cls, f"service {cls.__name__} has no API", hint="put @orchestrator.api above a method")
     _check_routes(cls, bindings)
+    checks = [_read_check(cls, check, *types) for check, types in CHECKS.items() if hasattr(cls, check)]
     spec = ServiceSpec(
         name=name,
         target=target,
         doc=inspect.getdoc(cls) if cls.__doc__ else None,
         apis=tuple(binding.spec for binding in bindings),
+        checks=tuple(binding.spec for binding in checks),
+        # An application that is mounted shares the service's instance, so both are where HTTP is.
+        placement=Placement.FRONTEND if mounts_of(cls) else Placement.TRITON,
         **dict(configuration.config),
     )
-    return Definition(cls, spec, {binding.spec.name: binding for binding in bindings}, configuration)
+    return Definition(cls, spec, {binding.spec.name: binding for binding in [*bindings, *checks]}, configuration)
 
 
 def _configured(cls: type, name: str, layer: Layer, overrides: Sequence[Layer]) -> Configuration:
@@ -90,6 +104,30 @@ def _configured(cls: type, name: str, layer: Layer, overrides: Sequence[Layer]) 
         if overrides:
             raise
         raise _at_class(cls, error.message, hint=error.hint) from None
+
+
+def _read_check(cls: type, name: str, takes: type | None, gives: type) -> ApiBinding:
+    """One of the methods that a service may have for the server's own questions; their types are fixed."""
+    function = inspect.getattr_static(cls, name)
+    if not inspect.isfunction(function):
+        raise _at_class(cls, f"{cls.__name__}.{name} must be a plain method")
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    if len(parameters) != (takes is not None):
+        wanted = "no argument" if takes is None else "the text"
+        raise _at_function(function, f"{cls.__name__}.{name} takes {wanted} besides self")
+    arguments = [
+        ArgumentSpec(name="text", value=describe(takes, "argument"), passing=Passing.POSITIONAL) for _ in parameters
+    ]
+    spec = ApiSpec(
+        name=name,
+        route="",
+        arguments=tuple(arguments),
+        result=describe(gives, "result"),
+        is_async=inspect.iscoroutinefunction(function),
+    )
+    renamed = [inspect.Parameter("text", inspect.Parameter.POSITIONAL_ONLY) for _ in parameters]
+    adapters: dict[str, TypeAdapter[Any]] = {argument.name: adapter_of(takes) for argument in arguments}
+    return ApiBinding(spec, function, adapters, TypeAdapter(gives), {}, inspect.Signature(renamed))
 
 
 def _api_methods(cls: type) -> Iterator[tuple[str, Callable[..., Any], ApiOptions]]:
@@ -110,9 +148,9 @@ def _read_api(cls: type, name: str, function: Callable[..., Any], options: ApiOp
         raise _at_function(function, f"{where}: a name with two underscores in front cannot be an API")
     try:
         hints = typing.get_type_hints(function, include_extras=True)
-    except Exception as error:  # noqa: BLE001  # evaluating the user's annotations can raise anything
+    except Exception as error:  # evaluating the user's annotations can raise anything
         raise _at_function(function, f"{where}: an annotation cannot be resolved: {error}") from error
-    signature = inspect.signature(function)
+    signature = signature_of(function)
     parameters = list(signature.parameters.values())
     if not parameters or parameters[0].kind not in _SELF_KINDS:
         raise _at_function(function, f"{where}: an API takes self")
@@ -211,7 +249,8 @@ def _read_argument(
     required = default is inspect.Parameter.empty and passing not in (Passing.SPREAD, Passing.SPREAD_KEYWORDS)
     if isinstance(default, FieldInfo):
         required = default.is_required()
-        default = None if required else default.get_default(call_default_factory=True, validated_data={})
+        # A factory makes another value every time, and the document must be the same every time.
+        default = _NOT_SHOWN if default.default_factory else default.get_default()
     if default is inspect.Parameter.empty:
         default = [] if passing is Passing.SPREAD else {}
     shown, example = (False, None) if required else _json_form(default)
@@ -221,7 +260,9 @@ def _read_argument(
 
 
 def _json_form(default: Any) -> tuple[bool, Any]:
-    """Whether a default has a form in JSON (infinity has none), and which."""
+    """Whether a default has a form in JSON (infinity has none, and a set has one for each order), and which."""
+    if default is _NOT_SHOWN or isinstance(default, (set, frozenset)):
+        return False, None
     try:
         form = to_jsonable_python(default)
         json.dumps(form, allow_nan=False, ensure_ascii=False).encode()

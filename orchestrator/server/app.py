@@ -13,18 +13,24 @@ from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from orchestrator.engine import Backend, Invoker
-from orchestrator.errors import PayloadTooLarge
-from orchestrator.server.bodies import read_body
+from orchestrator.errors import CallCancelled, Overloaded, PayloadTooLarge
+from orchestrator.server.bodies import call_info_of, read_body
+from orchestrator.server.checks import Checks
+from orchestrator.server.edge import add_edge
+from orchestrator.server.fetch import Fetcher
 from orchestrator.server.handler import ApiHandler
+from orchestrator.server.limit import route_of
 from orchestrator.server.metrics import FrontendMetrics, MetricsPage
+from orchestrator.server.mounts import Extension, add_mounts, mounted_lifespans
 from orchestrator.server.openapi import Components, operation_of
 from orchestrator.server.problems import problem, problem_of
-from orchestrator.server.reply import Reply
-from orchestrator.spec import ApiSpec, ServiceSpec, ValueKind
+from orchestrator.server.reply import Reply, StreamReply
+from orchestrator.server.streams import StreamResponse, raw_headers, unless_gone
+from orchestrator.spec import ApiSpec, ServiceSpec
 
 __all__ = ["DEFAULT_MAX_BODY_BYTES", "FrontendOptions", "create_app"]
 
@@ -38,12 +44,14 @@ class FrontendOptions:
     """How the front-end behaves.
 
     Attributes:
-        max_body_bytes: longest body of a request.
-        multiprocess: several front-end processes share the port, and their counters.
+        max_body_bytes: longest body of a request, and of all files together that it names by URL.
+        allow_internal_urls: files are fetched also from addresses that are not public.
+        processes: front-end processes that share the port, the counters and the service's limits.
     """
 
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
-    multiprocess: bool = False
+    allow_internal_urls: bool = False
+    processes: int = 1
 
 
 def create_app(
@@ -52,6 +60,7 @@ def create_app(
     *,
     options: FrontendOptions | None = None,
     engine_metrics: Callable[[], Awaitable[bytes]] | None = None,
+    extension: Extension | None = None,
 ) -> FastAPI:
     """The front-end of a service.
 
@@ -60,31 +69,42 @@ def create_app(
         backend: runs the calls. It is closed with the application.
         options: limits.
         engine_metrics: reads the engine's Prometheus page.
+        extension: applications and middleware that the service brings along.
     """
     options = options or FrontendOptions()
+    extension = extension or Extension()
     invoker = Invoker(service, backend)
-    metrics = FrontendMetrics(multiprocess=options.multiprocess)
+    metrics = FrontendMetrics(service.metrics, multiprocess=options.processes > 1)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
-        yield
-        await backend.close()
+        await backend.open()
+        try:
+            async with mounted_lifespans(extension):
+                yield
+        finally:
+            await backend.close()
 
     app = FastAPI(
         title=service.name,
-        description=service.doc or "",
+        description=service.description or service.doc or "",
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
         openapi_tags=[{"name": service.name}, {"name": "server"}],
     )
     components = Components()
+    fetcher = Fetcher(most_bytes=options.max_body_bytes, allow_internal=options.allow_internal_urls)
     for api in service.apis:
-        _add_api(app, service, api, ApiHandler(api, invoker), metrics, components, options)
-    _add_health(app, invoker)
-    _add_metrics(app, MetricsPage(metrics, engine_metrics))
+        _add_api(app, service, api, ApiHandler(api, invoker, fetcher), metrics, components, options)
+    checks = Checks(service, invoker)
+    _add_health(app, checks)
+    if service.metrics.enabled:
+        _add_metrics(app, MetricsPage(metrics, engine_metrics), checks)
     _add_docs(app, service, components)
     _add_problems(app)
+    add_mounts(app, extension)
+    _add_edge(app, service, metrics, options)
     return app
 
 
@@ -102,20 +122,35 @@ def _add_api(
 
     async def endpoint(request: Request) -> Response:
         request_id = _request_id(request)
+        started = time.perf_counter()
+
+        def done() -> None:
+            in_progress.dec()
+            duration.observe(time.perf_counter() - started)
+
+        reply: Reply | StreamReply
         try:
             body = await read_body(request, options.max_body_bytes)
-        except PayloadTooLarge as error:
+        except (PayloadTooLarge, CallCancelled) as error:
             reply = problem_of(error, request_id)
         else:
             started = time.perf_counter()
             in_progress.inc()
+            info = call_info_of(request, request_id) if api.context is not None else None
+            call = handler.handle(body, request.headers, request_id, info=info)
             try:
-                reply = await handler.handle(body, request.headers.get("content-type", ""), request_id)
-            finally:
-                in_progress.dec()
-            duration.observe(time.perf_counter() - started)
+                reply = await (unless_gone(call, request.receive) if api.stream else call)
+            except CallCancelled as error:
+                reply = problem_of(error, request_id)
+                done()
+            except BaseException:
+                done()
+                raise
+            else:
+                if isinstance(reply, Reply):
+                    done()
         metrics.requests.labels(service.name, api.name, str(reply.status)).inc()
-        return _response(reply, request_id)
+        return _response(reply, request_id, done)
 
     app.add_api_route(
         api.route,
@@ -126,20 +161,22 @@ def _add_api(
         summary=(api.doc or api.name).splitlines()[0],
         description=api.doc,
         tags=[service.name],
-        response_class=PlainTextResponse if api.result.kind is ValueKind.TEXT else JSONResponse,
+        response_class=Response,
         response_model=None,
         openapi_extra=operation_of(api, components),
     )
 
 
-def _add_health(app: FastAPI, invoker: Invoker) -> None:
+def _add_health(app: FastAPI, checks: Checks) -> None:
     async def alive() -> Response:
         """The front-end runs."""
-        return Response("\n", media_type=_PLAIN)
+        if await checks.alive():
+            return Response("\n", media_type=_PLAIN)
+        return Response("the service says that it is dead: __is_alive__ returned False\n", 503, media_type=_PLAIN)
 
     async def ready() -> Response:
         """The service can answer now."""
-        if await invoker.ready():
+        if await checks.ready():
             return Response("\n", media_type=_PLAIN)
         return Response("the service is not ready\n", 503, media_type=_PLAIN, headers={"Retry-After": "1"})
 
@@ -156,15 +193,15 @@ def _add_health(app: FastAPI, invoker: Invoker) -> None:
             response_model=None,
             responses={
                 200: {"description": "Yes.", "content": {"text/plain": {"schema": {"type": "string"}}}},
-                **(unready if endpoint is ready else {}),
+                **unready,
             },
         )
 
 
-def _add_metrics(app: FastAPI, page: MetricsPage) -> None:
+def _add_metrics(app: FastAPI, page: MetricsPage, checks: Checks) -> None:
     async def metrics() -> Response:
         """Counters of the front-end and of Triton, in Prometheus' text form."""
-        return Response(await page.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(await checks.metrics(await page.text()), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     app.add_api_route(
         "/metrics",
@@ -236,10 +273,39 @@ def _add_problems(app: FastAPI) -> None:
     app.add_exception_handler(Exception, unexpected)
 
 
-def _response(reply: Reply, request_id: str) -> Response:
-    return Response(
-        reply.body, reply.status, headers={**reply.headers, "X-Request-ID": request_id}, media_type=reply.media_type
-    )
+def _add_edge(app: FastAPI, service: ServiceSpec, metrics: FrontendMetrics, options: FrontendOptions) -> None:
+    names = {api.route: api.name for api in service.apis}
+    full = Overloaded(f"{service.name} has {service.traffic.max_concurrency} calls in flight, and takes no more")
+
+    def overloaded(scope: Scope) -> Response:
+        request_id = _request_id(Request(scope))
+        reply = problem_of(full, request_id)
+        metrics.requests.labels(service.name, names.get(route_of(scope), ""), str(reply.status)).inc()
+        return _response(reply, request_id)
+
+    def not_found(scope: Scope) -> Response:
+        request_id = _request_id(Request(scope))
+        detail = f"{scope['method']} {scope['path']}: Not Found"
+        return _response(problem(404, "http", detail, request_id), request_id)
+
+    add_edge(app, service, processes=options.processes, overloaded=overloaded, not_found=not_found)
+
+
+def _response(reply: Reply | StreamReply, request_id: str, done: Callable[[], None] = lambda: None) -> Response:
+    """The answer as HTTP.
+
+    Args:
+        done: called at the end of a stream.
+    """
+    headers = {**reply.headers, "X-Request-ID": request_id}
+    if reply.media_type:
+        # Not Starlette's `media_type`, which adds a charset to all text.
+        headers["Content-Type"] = reply.media_type
+    if isinstance(reply, StreamReply):
+        return StreamResponse(reply, (*headers.items(), *reply.added), done)
+    response = Response(reply.body, reply.status, headers=headers)
+    response.raw_headers += raw_headers(reply.added)
+    return response
 
 
 def _request_id(request: Request) -> str:

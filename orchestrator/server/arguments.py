@@ -1,58 +1,254 @@
 """A request's body -> the arguments of an API in plain form, validated by pydantic from the spec."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final, NotRequired, Required
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
-from typing_extensions import NotRequired, Required, TypedDict
+from typing_extensions import TypedDict
 
 from orchestrator.codec import codec_of
 from orchestrator.errors import InvalidInput, UnsupportedMedia
-from orchestrator.spec import ApiSpec
+from orchestrator.server.fetch import Fetcher, Location, is_url
+from orchestrator.server.fields import blob_of, fields_of, object_of
+from orchestrator.server.forms import FormPart, read_multipart, read_urlencoded
+from orchestrator.server.media import (
+    FILE_KINDS,
+    FORM,
+    JSON,
+    MULTIPART,
+    PICKLES,
+    PLAIN,
+    TABLES,
+    canonical,
+    is_json,
+    is_raw,
+)
+from orchestrator.server.npy import NPY, read_npy
+from orchestrator.spec import ApiSpec, ArgumentSpec, Blob, ValueKind
 
-__all__ = ["ArgumentReader"]
+__all__ = ["ArgumentReader", "readable_types", "sole"]
 
-_OTHER_FORMS = ("multipart/", "application/x-www-form-urlencoded")
+_UNSAID: Final = frozenset({"", JSON, FORM})
+"""What tools call a body when nobody has told them what it is."""
+_FETCHED_KINDS: Final = frozenset({ValueKind.FILE, ValueKind.IMAGE})
+
+
+def sole(api: ApiSpec, *kinds: ValueKind) -> ArgumentSpec | None:
+    """The argument that a body which is no JSON and no form can be: the only one of these kinds, and no other is required."""
+    matching = [argument for argument in api.arguments if argument.value.kind in kinds]
+    if len(matching) != 1 or any(argument.required and argument is not matching[0] for argument in api.arguments):
+        return None
+    return matching[0]
+
+
+def readable_types(api: ApiSpec) -> list[str]:
+    """The media types of the bodies that an API reads, the best first."""
+    root = api.arguments[0].value if api.root else None
+    types: list[str] = []
+    if root is None:
+        types += [JSON, MULTIPART, FORM]
+    elif root.kind is ValueKind.TEXT:
+        types += [PLAIN]
+    elif root.kind not in FILE_KINDS:
+        types += [JSON]
+    file = sole(api, *FILE_KINDS)
+    if file is not None:
+        types += file.value.media_types or (
+            ["image/*"] if file.value.kind is ValueKind.IMAGE else ["application/octet-stream"]
+        )
+        types += [MULTIPART] if root is not None else []
+    types += [NPY] if sole(api, ValueKind.ARRAY) else []
+    types += TABLES if sole(api, ValueKind.TABLE) else []
+    return types
 
 
 class ArgumentReader:
-    """Reads bodies for one API. Fields that the API does not know are ignored."""
+    """Reads bodies for one API. Fields that the API does not know are ignored.
 
-    def __init__(self, api: ApiSpec) -> None:
+    Args:
+        fetcher: for files that the caller names by URL.
+    """
+
+    def __init__(self, api: ApiSpec, fetcher: Fetcher) -> None:
+        self._api = api
+        self._fetcher = fetcher
+        self._root = api.arguments[0] if api.root else None
+        self._file = sole(api, *FILE_KINDS)
+        self._array = sole(api, ValueKind.ARRAY)
+        self._table = sole(api, ValueKind.TABLE)
+        self._by_url = tuple(argument for argument in api.arguments if _is_fetched(argument))
         fields = {
-            argument.name: (Required if argument.required else NotRequired)[codec_of(argument.value.kind).edge_type(argument.value)]
+            argument.name: (Required if argument.required else NotRequired)[
+                codec_of(argument.value.kind).edge_type(argument.value)
+            ]
             for argument in api.arguments
         }
         # A TypedDict and not a model: its keys may be any name (`copy`, `json`, `_x`).
         self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(TypedDict("Input", fields))  # type: ignore[operator]
 
-    def read(self, body: bytes, content_type: str) -> dict[str, Any]:
+    async def read(self, body: bytes, content_type: str) -> dict[str, Any]:
         """Reads one body. No body is an object without fields.
 
         Raises:
-            InvalidInput: not JSON, or not these arguments.
-            UnsupportedMedia: a form or a file.
+            InvalidInput: not what its type says, or not these arguments.
+            UnsupportedMedia: of a type that the API has no use for.
         """
-        if content_type.lower().startswith(_OTHER_FORMS):
-            raise UnsupportedMedia(
-                f"this route does not read {content_type.partition(';')[0]}", hint="send application/json"
-            )
-        try:
-            document = from_json(body) if body.strip() else {}
-        except ValueError as error:
-            problem = {"type": "json_invalid", "loc": [], "msg": f"Invalid JSON: {error}"}
-            raise InvalidInput(f"the body is not JSON: {error}", problems=[problem]) from error
+        media_type = canonical(content_type)
+        if media_type in PICKLES:
+            raise self._unsupported(media_type)
+        if self._root is not None:
+            document = self._of_root(self._root, body, media_type, content_type)
+        else:
+            document = self._of_fields(body, media_type, content_type)
+        if self._by_url and isinstance(document, dict):
+            await self._fetch(document)
         try:
             return self._adapter.validate_python(document)
         except ValidationError as error:
-            raise _invalid(error) from error
+            raise _invalid(error, within_root=self._root is not None) from error
         except RecursionError as error:
             raise InvalidInput("the body is nested too deeply") from error
 
+    def _of_fields(self, body: bytes, media_type: str, content_type: str) -> Any:
+        if not media_type or is_json(media_type):
+            return _json(body)
+        if media_type == FORM:
+            # What `curl -d '{...}'` calls it.
+            return _json(body) if body.lstrip()[:1] in (b"{", b"[") else self._of_form(read_urlencoded(body))
+        if media_type == MULTIPART:
+            return self._of_form(read_multipart(body, content_type))
+        whole = self._whole_argument(media_type, body)
+        if whole is not None:
+            return {whole.name: self._whole(whole, body, content_type)}
+        if media_type == NPY or media_type in TABLES or media_type.startswith("multipart/") or is_raw(media_type):
+            raise self._unsupported(media_type)
+        return _json(body)
 
-def _invalid(error: ValidationError) -> InvalidInput:
+    def _of_form(self, parts: list[FormPart]) -> dict[str, Any]:
+        return fields_of(parts, self._api.arguments)
+
+    def _whole_argument(self, media_type: str, body: bytes) -> ArgumentSpec | None:
+        """The argument that the whole body is."""
+        if media_type == NPY and self._array is not None:
+            return self._array
+        if media_type in TABLES and self._table is not None:
+            return self._table
+        if self._file is None or (media_type == PLAIN and _has_field(body, self._file.name)):
+            return None  # a page's script that sends JSON as text
+        return self._file
+
+    def _of_root(self, root: ArgumentSpec, body: bytes, media_type: str, content_type: str) -> dict[str, Any]:
+        kind = root.value.kind
+        if not body and not root.required:
+            return {}
+        if kind is ValueKind.TEXT:
+            try:
+                return {root.name: body.decode()}
+            except UnicodeDecodeError as error:
+                raise InvalidInput(f"the body is not UTF-8 text: {error}") from error
+        if kind in FILE_KINDS:
+            return {root.name: self._file_root(root, body, media_type, content_type)}
+        if (media_type == NPY and kind is ValueKind.ARRAY) or (media_type in TABLES and kind is ValueKind.TABLE):
+            return {root.name: self._whole(root, body, content_type)}
+        if media_type == MULTIPART and kind is ValueKind.JSON:
+            return {root.name: object_of(read_multipart(body, content_type), root.value.json_schema)}
+        if media_type == NPY or media_type in TABLES or media_type.startswith("multipart/") or is_raw(media_type):
+            raise self._unsupported(media_type)
+        try:
+            return {root.name: _json(body)}
+        except InvalidInput:
+            if media_type == FORM and kind is ValueKind.JSON:
+                return {root.name: object_of(read_urlencoded(body), root.value.json_schema)}
+            raise
+
+    def _file_root(self, root: ArgumentSpec, body: bytes, media_type: str, content_type: str) -> Any:
+        if media_type == MULTIPART:
+            parts = read_multipart(body, content_type)
+            if len(parts) != 1:
+                raise InvalidInput(f"the form has {len(parts)} parts; one file is taken")
+            body, media_type = parts[0].content, parts[0].media_type
+            if parts[0].filename is not None:
+                return blob_of(parts[0])
+        if root.value.kind in _FETCHED_KINDS:
+            start = body.lstrip(b" \t\r\n\"'")[:8].lower()
+            if start.startswith((b"http://", b"https://")):
+                url = _unquoted(body.decode(errors="replace"))
+                if is_url(url):
+                    return url
+        patterns = root.value.media_types
+        if media_type in _UNSAID and not (patterns and Blob(b"", media_type).is_one_of(patterns)):
+            return Blob(body)
+        return Blob(body, media_type)
+
+    def _whole(self, argument: ArgumentSpec, body: bytes, content_type: str) -> Any:
+        if argument.value.kind is ValueKind.ARRAY:
+            try:
+                return read_npy(body)
+            except ValueError as error:
+                raise InvalidInput.at(() if self._root else (argument.name,), str(error)) from error
+        return Blob(body, content_type)
+
+    async def _fetch(self, document: dict[str, Any]) -> None:
+        """Puts the files in the place of their URLs."""
+        places: list[tuple[Any, Any]] = []
+        wanted: list[tuple[Location, str]] = []
+        for argument in self._by_url:
+            value = document.get(argument.name)
+            where = () if self._root is not None else (argument.name,)
+            if argument.value.kind is ValueKind.MANY and isinstance(value, list):
+                slots = [(value, index, (*where, index)) for index in range(len(value))]
+            else:
+                slots = [(document, argument.name, where)]
+            for container, key, location in slots:
+                text = container.get(key) if container is document else container[key]
+                if isinstance(text, str) and is_url(text.strip()):
+                    places.append((container, key))
+                    wanted.append((location, text.strip()))
+        if wanted:
+            for (container, key), file in zip(places, await self._fetcher.fetch(wanted), strict=True):
+                container[key] = file
+
+    def _unsupported(self, media_type: str) -> UnsupportedMedia:
+        return UnsupportedMedia(
+            f"this route does not read {media_type}", hint=f"it reads {', '.join(readable_types(self._api))}"
+        )
+
+
+def _is_fetched(argument: ArgumentSpec) -> bool:
+    value = argument.value.item if argument.value.kind is ValueKind.MANY else argument.value
+    return value is not None and value.kind in _FETCHED_KINDS
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return from_json(body) if body.strip() else {}
+    except ValueError as error:
+        problem = {"type": "json_invalid", "loc": [], "msg": f"Invalid JSON: {error}"}
+        raise InvalidInput(f"the body is not JSON: {error}", problems=[problem]) from error
+
+
+def _has_field(body: bytes, name: str) -> bool:
+    if body.lstrip()[:1] != b"{":
+        return False
+    try:
+        content = from_json(body)
+    except ValueError:
+        return False
+    return isinstance(content, Mapping) and name in content
+
+
+def _unquoted(text: str) -> str:
+    return text.strip().strip("\"'").strip()
+
+
+def _invalid(error: ValidationError, *, within_root: bool) -> InvalidInput:
     problems = [
-        {"type": p["type"], "loc": list(p["loc"]), "msg": p["msg"].removeprefix("Value error, ")}
+        {
+            "type": p["type"],
+            "loc": list(p["loc"][1:] if within_root else p["loc"]),
+            "msg": p["msg"].removeprefix("Value error, "),
+        }
         for p in error.errors(include_url=False, include_context=False, include_input=False)
     ]
     first = problems[0]

@@ -1,13 +1,16 @@
 """Forms: the parts of a body that has been read, as their sender wrote them. Nothing is ever put on a disk."""
 
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import parse_qsl
 
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartCallbacks, MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser, parse_options_header
 
 from orchestrator.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 __all__ = ["FormPart", "read_multipart", "read_urlencoded"]
 
@@ -76,9 +79,9 @@ class _Collector:
         self._field = b""
         self._value = b""
 
-    def callbacks(self) -> MultipartCallbacks:
+    def callbacks(self) -> "MultipartCallbacks":
         return cast(
-            MultipartCallbacks,
+            "MultipartCallbacks",
             {
                 "on_part_begin": self._begin,
                 "on_header_field": self._header_field,
@@ -114,7 +117,9 @@ class _Collector:
             raise InvalidInput("the form cannot be read: a part of it has no name")
         name = options[b"name"].decode(errors="replace")
         if self._headers.get("content-transfer-encoding", "").strip().lower() not in _PLAIN_ENCODINGS:
-            raise InvalidInput.at([name], "a part with a content-transfer-encoding is not read; send its bytes as they are")
+            raise InvalidInput.at(
+                [name], "a part with a content-transfer-encoding is not read; send its bytes as they are"
+            )
         filename = options.get(b"filename")
         content = b"".join(self._content)
         if filename == b"" and not content:

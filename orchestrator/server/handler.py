@@ -1,57 +1,119 @@
 """The path of one call through the front-end: bytes in, bytes out. No FastAPI in here.
 
-body -> plain arguments (`ArgumentReader`) -> `Invoker` -> plain result -> body. Everything that can fail raises one of our
-errors, and becomes a problem in one place.
+body -> plain arguments (`ArgumentReader`) -> `Invoker` -> plain result -> body (`ResultWriter`, or a stream's `Framing`).
+Everything that can fail raises one of our errors, and becomes a problem in one place.
 """
 
 import logging
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any, Final
 
-from orchestrator.codec import codec_of
-from orchestrator.engine import Invoker
+from orchestrator.engine import Invoker, Outcome
 from orchestrator.errors import OrchestratorError
 from orchestrator.server.arguments import ArgumentReader
+from orchestrator.server.effects import BODILESS, asked_of
+from orchestrator.server.fetch import Fetcher
 from orchestrator.server.problems import problem, problem_of
-from orchestrator.server.reply import Reply
-from orchestrator.spec import ApiSpec, ValueKind, ValueSpec
+from orchestrator.server.reply import Reply, StreamReply
+from orchestrator.server.results import ResultWriter
+from orchestrator.server.streams import Framing, StreamBroken, framing_of
+from orchestrator.spec import ApiSpec, CallInfo
 
-__all__ = ["ApiHandler", "media_type_of"]
+__all__ = ["ApiHandler"]
 
 _INTERNAL: Final = "the server failed; its log explains it under the request's id"
+_UNBUFFERED: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+"""A proxy that collects a stream, or answers from it later, takes its point away."""
 logger = logging.getLogger("orchestrator.server")
 
 
-def media_type_of(value: ValueSpec) -> str:
-    """What a result is sent as."""
-    return "text/plain; charset=utf-8" if value.kind is ValueKind.TEXT else "application/json"
-
-
 class ApiHandler:
-    """Answers the calls of one API."""
+    """Answers the calls of one API.
 
-    def __init__(self, api: ApiSpec, invoker: Invoker) -> None:
+    Args:
+        fetcher: for files that the caller names by URL.
+    """
+
+    def __init__(self, api: ApiSpec, invoker: Invoker, fetcher: Fetcher) -> None:
         self._api = api
         self._invoker = invoker
-        self._reader = ArgumentReader(api)
-        self._media_type = media_type_of(api.result)
-        self._codec = codec_of(api.result.kind)
+        self._reader = ArgumentReader(api, fetcher)
+        self._writer = ResultWriter(api.result)
 
-    async def handle(self, body: bytes, content_type: str, request_id: str) -> Reply:
-        """Answers one call. Never raises, but for cancellation."""
+    async def handle(
+        self, body: bytes, headers: Mapping[str, str], request_id: str, *, info: CallInfo | None = None
+    ) -> Reply | StreamReply:
+        """Answers one call. Never raises, but for cancellation.
+
+        Args:
+            headers: of the request, names in lower case.
+            info: the request, for methods that take a context.
+
+        Returns:
+            A stream where the API is one and has begun; whoever gets it closes it.
+        """
+        accept = headers.get("accept", "")
         try:
-            arguments = self._reader.read(body, content_type)
-            result = (await self._invoker.call(self._api.name, arguments, request_id=request_id)).value
-            return Reply(200, self._body(result), self._media_type)
-        except OrchestratorError as error:
-            reply = problem_of(error, request_id)
-            if reply.status >= 500:
-                logger.warning("request %s to %s: %s: %s", request_id, self._api.route, type(error).__name__, error)
-            return reply
-        except Exception:
-            logger.exception("request %s to %s failed", request_id, self._api.route)
-            return problem(500, "internal", _INTERNAL, request_id)
+            arguments = await self._reader.read(body, headers.get("content-type", ""))
+            if self._api.stream:
+                return await self._stream(arguments, accept, request_id, info)
+            outcome = await self._invoker.call(self._api.name, arguments, info=info, request_id=request_id)
+            return self._reply(outcome, accept)
+        except Exception as error:  # the boundary of a call: it is logged, and has an answer
+            return self._failure(error, request_id)
 
-    def _body(self, result: Any) -> bytes:
-        if self._api.result.kind is ValueKind.TEXT:
-            return str(result).encode()
-        return self._codec.to_json(self._api.result, result)
+    def _reply(self, outcome: Outcome, accept: str) -> Reply:
+        asked = asked_of(outcome.effects)
+        if asked.status in BODILESS:
+            return Reply(asked.status, b"", "", added=asked.headers)
+        written = self._writer.write(outcome.value, accept)
+        headers = dict(written.headers)
+        named = {name.lower() for name, _ in asked.headers}
+        for name in [name for name in headers if name.lower() in named]:
+            del headers[name]
+        return Reply(asked.status, written.content, asked.media_type or written.media_type, headers, asked.headers)
+
+    async def _stream(
+        self, arguments: Mapping[str, Any], accept: str, request_id: str, info: CallInfo | None
+    ) -> StreamReply:
+        source = self._invoker.stream(self._api.name, arguments, info=info, request_id=request_id)
+        try:
+            # The status line waits for the first chunk, so that an error before it has a status of its own.
+            first = await anext(source, None)
+            asked = asked_of(first.effects if first else None)
+            framing = framing_of(self._api.result, accept, asked.media_type)
+        except BaseException:
+            await source.aclose()
+            raise
+        chunks = self._chunks(first, source, framing, request_id)
+        return StreamReply(
+            asked.status, chunks, source, asked.media_type or framing.media_type, _UNBUFFERED, asked.headers
+        )
+
+    async def _chunks(
+        self, first: Outcome | None, source: AsyncGenerator[Outcome, None], framing: Framing, request_id: str
+    ) -> AsyncGenerator[bytes, None]:
+        async with aclosing(source):
+            try:
+                if first is not None:
+                    yield framing.chunk(first.value)
+                async for outcome in source:
+                    yield framing.chunk(outcome.value)
+                return
+            except Exception as error:  # the boundary of a call: it is logged, and told
+                failure = framing.failure(self._failure(error, request_id, begun=True))
+            if failure is None:
+                raise StreamBroken
+            yield failure
+
+    def _failure(self, error: Exception, request_id: str, *, begun: bool = False) -> Reply:
+        when = " after its first chunk" if begun else ""
+        if not isinstance(error, OrchestratorError):
+            logger.error("request %s to %s failed%s", request_id, self._api.route, when, exc_info=error)
+            return problem(500, "internal", _INTERNAL, request_id)
+        reply = problem_of(error, request_id)
+        if begun or reply.status >= 500:
+            kind = type(error).__name__
+            logger.warning("request %s to %s failed%s: %s: %s", request_id, self._api.route, when, kind, error)
+        return reply

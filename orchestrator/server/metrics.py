@@ -6,35 +6,37 @@ from collections.abc import Awaitable, Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from orchestrator.spec import Metrics
+
 __all__ = ["FrontendMetrics", "MetricsPage"]
 
 logger = logging.getLogger("orchestrator.server")
-_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class FrontendMetrics:
     """Counters of the front-end.
 
     Args:
-        multiprocess: several front-end processes share them through files (`PROMETHEUS_MULTIPROC_DIR` names the folder);
-            any of them then shows the sum of all.
+        config: their namespace, and the buckets of durations.
+        multiprocess: several front-end processes share them through files (`PROMETHEUS_MULTIPROC_DIR` names the
+            folder); any of them then shows the sum of all.
     """
 
-    def __init__(self, *, multiprocess: bool = False) -> None:
+    def __init__(self, config: Metrics, *, multiprocess: bool = False) -> None:
         self._registry = CollectorRegistry()
         self._multiprocess = multiprocess
         self.requests = Counter(
-            "orchestrator_requests", "Calls answered.", ("service", "api", "status"), registry=self._registry
+            f"{config.namespace}_requests", "Calls answered.", ("service", "api", "status"), registry=self._registry
         )
         self.duration = Histogram(
-            "orchestrator_request_duration_seconds",
+            f"{config.namespace}_request_duration_seconds",
             "From the end of the request's body to the answer.",
             ("service", "api"),
-            buckets=_BUCKETS,
+            buckets=config.duration.bounds,
             registry=self._registry,
         )
         self.in_progress = Gauge(
-            "orchestrator_requests_in_progress",
+            f"{config.namespace}_requests_in_progress",
             "Calls in flight.",
             ("service", "api"),
             registry=self._registry,

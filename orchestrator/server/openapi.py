@@ -3,8 +3,11 @@
 import json
 from typing import Any, Final
 
-from orchestrator.server.handler import media_type_of
+from orchestrator.server.arguments import readable_types
+from orchestrator.server.media import FILE_KINDS, FORM, JSON, MULTIPART, PLAIN, is_files
 from orchestrator.server.problems import PROBLEM_SCHEMA
+from orchestrator.server.results import TEXT, result_types
+from orchestrator.server.streams import EVENTS, LINES, stream_type
 from orchestrator.spec import ApiSpec, ArgumentSpec, ValueKind, ValueSpec
 
 __all__ = ["Components", "operation_of"]
@@ -18,6 +21,14 @@ _FAILURES: Final = {
     503: "The service is not ready.",
     504: "The service did not answer in time.",
 }
+_BINARY: Final[dict[str, Any]] = {"type": "string", "format": "binary"}
+_WORDS: Final = frozenset({"title", "description", "examples", "deprecated"})
+_SCHEMA_KINDS: Final = frozenset(ValueKind) - FILE_KINDS - {ValueKind.MANY, ValueKind.ARRAY, ValueKind.TABLE}
+"""Kinds whose results are of one schema, whatever they are sent as."""
+_PIXEL: Final = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
+"""An image of one black pixel."""
 
 
 class Components:
@@ -60,33 +71,107 @@ class Components:
 
 def operation_of(api: ApiSpec, components: Components) -> dict[str, Any]:
     """The parts of an OpenAPI operation that FastAPI cannot know: body, answers and examples."""
-    properties = {argument.name: _property(argument, components) for argument in api.arguments}
-    required = [argument.name for argument in api.arguments if argument.required]
-    schema: dict[str, Any] = {"type": "object", "title": f"{api.name} arguments", "properties": properties}
-    if required:
-        schema["required"] = required
-    content = {
-        "application/json": {
-            "schema": schema,
-            "example": {argument.name: _example(argument) for argument in api.arguments if _has_example(argument)},
-        }
-    }
-    responses: dict[str, Any] = {
-        "200": {
-            "description": "The result.",
-            "content": {media_type_of(api.result).partition(";")[0]: {"schema": components.hoist(api.result.json_schema)}},
-        }
-    }
+    responses: dict[str, Any] = {"200": _success(api, components)}
     for status, description in _FAILURES.items():
         responses[str(status)] = {
             "description": description,
             "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-    return {"requestBody": {"required": bool(required), "content": content}, "responses": responses}
+    required = any(argument.required for argument in api.arguments)
+    return {"requestBody": {"required": required, "content": _bodies(api, components)}, "responses": responses}
+
+
+def _bodies(api: ApiSpec, components: Components) -> dict[str, Any]:
+    """Media type -> what a request's body of it is; the best one first, which is what Swagger UI shows."""
+    content: dict[str, Any] = {}
+    with_files = any(_is_file(argument.value) for argument in api.arguments)
+    if with_files and (not api.root or readable_types(api)[-1] == MULTIPART):
+        content[MULTIPART] = _form(api, components)
+    for media_type in readable_types(api):
+        if media_type == JSON and not api.root:
+            content[JSON] = _fields(api, components)
+        elif media_type in (JSON, PLAIN):
+            content[media_type] = _root(api.arguments[0], components)
+        elif media_type not in (FORM, MULTIPART):
+            content[media_type] = {"schema": _BINARY}
+    return content
+
+
+def _fields(api: ApiSpec, components: Components) -> dict[str, Any]:
+    properties = {argument.name: _property(argument, components) for argument in api.arguments}
+    return {
+        "schema": _object(api, properties),
+        "example": {argument.name: _example(argument) for argument in api.arguments if _has_example(argument)},
+    }
+
+
+def _form(api: ApiSpec, components: Components) -> dict[str, Any]:
+    properties: dict[str, Any] = {}
+    encoding: dict[str, Any] = {}
+    for argument in api.arguments:
+        if not _is_file(argument.value):
+            properties[argument.name] = _property(argument, components)
+            continue
+        words = {key: text for key, text in argument.value.json_schema.items() if key in _WORDS}
+        item = argument.value.item or argument.value
+        properties[argument.name] = {"type": "array", "items": _BINARY} if is_files(argument.value) else dict(_BINARY)
+        properties[argument.name] |= words
+        if item.media_types:
+            encoding[argument.name] = {"contentType": ", ".join(item.media_types)}
+    body: dict[str, Any] = {"schema": _object(api, properties)}
+    return body | ({"encoding": encoding} if encoding else {})
+
+
+def _root(argument: ArgumentSpec, components: Components) -> dict[str, Any]:
+    return {"schema": _property(argument, components), "example": _example(argument)}
+
+
+def _object(api: ApiSpec, properties: dict[str, Any]) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "object", "title": f"{api.name} arguments", "properties": properties}
+    required = [argument.name for argument in api.arguments if argument.required]
+    return schema | ({"required": required} if required else {})
+
+
+def _success(api: ApiSpec, components: Components) -> dict[str, Any]:
+    result = api.result
+    schema = components.hoist(_in_json(result))
+    if api.stream:
+        chunk = {} if stream_type(result) == LINES else {"schema": {"type": "string"}}
+        return {
+            "description": "The chunks of the result, each as soon as it is there; as events for who accepts those.",
+            "content": {stream_type(result).partition(";")[0]: chunk, EVENTS: {"schema": {"type": "string"}}},
+        }
+    content: dict[str, Any] = {}
+    for media_type in result_types(result):
+        binary = media_type not in (JSON, TEXT) and result.kind not in _SCHEMA_KINDS
+        content[media_type.partition(";")[0]] = {"schema": _BINARY if binary else schema}
+    if result.nullable and JSON not in content:
+        content[JSON] = {"schema": {"type": "null"}}
+    return {"description": "The result.", "content": content}
+
+
+def _is_file(value: ValueSpec) -> bool:
+    return value.kind in FILE_KINDS or is_files(value)
+
+
+def _in_json(value: ValueSpec) -> dict[str, Any]:
+    """The schema of a value in a JSON document, where a file is a URL and bytes are text."""
+    if not _is_file(value):
+        return value.json_schema
+    words = {key: text for key, text in value.json_schema.items() if key in _WORDS}
+    item = value.item or value
+    schema: dict[str, Any] = {"type": "string"}
+    if item.kind is not ValueKind.BLOB:
+        schema = {"type": "string", "format": "uri", "description": "a `data:` URL, or an http(s) URL of the file"}
+    if is_files(value):
+        schema = {"type": "array", "items": schema}
+    if value.nullable:
+        schema = {"anyOf": [schema, {"type": "null"}]}
+    return schema | words
 
 
 def _property(argument: ArgumentSpec, components: Components) -> dict[str, Any]:
-    schema = components.hoist(argument.value.json_schema)
+    schema = components.hoist(_in_json(argument.value))
     if argument.has_default_example and "$ref" not in schema:
         schema.setdefault("default", argument.default)
     return schema
@@ -108,6 +193,10 @@ def example_of(value: ValueSpec) -> Any:
     for key in ("examples", "enum"):
         if schema.get(key):
             return schema[key][0]
+    if value.kind in (ValueKind.IMAGE, ValueKind.FILE):
+        return _PIXEL if value.kind is ValueKind.IMAGE else "data:text/plain;base64,dGV4dA=="
+    if is_files(value):
+        return [example_of(value.item)] if value.item else []
     if value.kind is ValueKind.ARRAY:
         shape = [axis if axis >= 0 else 1 for axis in (value.shape if value.shape is not None else (1, 1))]
         example: Any = "text" if value.dtype == "BYTES" else False if value.dtype == "BOOL" else 0

@@ -14,6 +14,7 @@ from orchestrator.errors import (
     OutputMismatch,
     Overloaded,
     PayloadTooLarge,
+    RequestFailed,
     ServiceFault,
     UnsupportedMedia,
 )
@@ -46,6 +47,7 @@ PROBLEM_SCHEMA: Final[dict[str, Any]] = {
         "detail": {"type": "string", "description": "one sentence"},
         "error": {"type": "string", "description": "the same sentence, under the key that BentoML's clients know"},
         "request_id": {"type": "string", "description": "what the server's log names this request"},
+        "name": {"type": "string", "description": "of an error of the service's own: its class"},
         "errors": {
             "type": "array",
             "description": "one item a field that is wrong",
@@ -64,13 +66,19 @@ PROBLEM_SCHEMA: Final[dict[str, Any]] = {
 
 
 def problem(
-    status: int, code: str, detail: str, request_id: str, *, errors: Any = None, headers: dict[str, str] | None = None
+    status: int,
+    code: str,
+    detail: str,
+    request_id: str,
+    *,
+    errors: Any = None,
+    name: str | None = None,
+    headers: dict[str, str] | None = None,
 ) -> Reply:
     """A failed request's answer."""
-    known = status in HTTPStatus._value2member_map_
     body: dict[str, Any] = {
         "type": f"urn:orchestrator:error:{code}",
-        "title": HTTPStatus(status).phrase if known else "Client Closed Request",
+        "title": _title(status),
         "status": status,
         "detail": detail,
         "error": detail,
@@ -78,6 +86,8 @@ def problem(
     }
     if errors is not None:
         body["errors"] = errors
+    if name is not None:
+        body["name"] = name
     # Not orjson: an error's text may hold half a surrogate pair, and its answer must not fail.
     text = json.dumps(body, default=str, ensure_ascii=False, separators=(",", ":"))
     return Reply(status, text.encode(errors="replace"), "application/problem+json", headers or {})
@@ -85,9 +95,18 @@ def problem(
 
 def problem_of(error: OrchestratorError, request_id: str) -> Reply:
     """The answer to a request that failed with one of our errors."""
+    if isinstance(error, RequestFailed):
+        status = error.status if 400 <= error.status <= 599 else 500
+        return problem(status, error.code, str(error) or _title(status), request_id, name=error.name)
     status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
     headers = {"Retry-After": str(max(1, round(error.retry_after_s)))} if isinstance(error, Overloaded) else {}
     if isinstance(error, BackendUnavailable):
         headers = {"Retry-After": "1"}
     errors = [dict(p) for p in error.problems] if isinstance(error, InvalidInput) else None
     return problem(status, error.code, str(error), request_id, errors=errors, headers=headers)
+
+
+def _title(status: int) -> str:
+    if status in HTTPStatus._value2member_map_:
+        return HTTPStatus(status).phrase
+    return "Client Closed Request" if status == STATUSES[CallCancelled] else "Error"

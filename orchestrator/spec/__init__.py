@@ -1,9 +1,9 @@
 """DATA: what a service is, frozen; no I/O, no user code."""
 
 from orchestrator.spec.call import CallInfo, Cookie, ResponseEffects
-from orchestrator.spec.config import EnvVar, Resources, ServiceConfig, Traffic
+from orchestrator.spec.config import AccessLog, EnvVar, Metrics, Resources, ServiceConfig, Ssl, Traffic
 from orchestrator.spec.frozen import Frozen
-from orchestrator.spec.layers import Configuration, Layer, Setting, merge, read_assignment, read_layer
+from orchestrator.spec.layers import Configuration, Layer, Setting, environment_in, merge, read_assignment, read_layer
 from orchestrator.spec.media import Blob
 from orchestrator.spec.service import (
     SPEC_FILE,
@@ -11,6 +11,7 @@ from orchestrator.spec.service import (
     ArgumentSpec,
     BatchPolicy,
     Passing,
+    Placement,
     ServiceInterface,
     ServiceSpec,
 )
@@ -20,6 +21,7 @@ from orchestrator.spec.values import ValueKind, ValueSpec
 __all__ = [
     "ANY",
     "SPEC_FILE",
+    "AccessLog",
     "ApiSpec",
     "ArgumentSpec",
     "BatchPolicy",
@@ -31,17 +33,21 @@ __all__ = [
     "EnvVar",
     "Frozen",
     "Layer",
+    "Metrics",
     "Passing",
+    "Placement",
     "Resources",
     "ResponseEffects",
     "ServiceConfig",
     "ServiceInterface",
     "ServiceSpec",
     "Setting",
+    "Ssl",
     "TensorSpec",
     "Traffic",
     "ValueKind",
     "ValueSpec",
+    "environment_in",
     "merge",
     "read_assignment",
     "read_layer",

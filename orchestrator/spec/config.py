@@ -1,13 +1,14 @@
 """How a service is run, as data: every key that `@service`, a config file, the environment and `--set` may give.
 
-The keys are BentoML's. A key is the dotted path of a field, such as `traffic.timeout`; where our field's name has a unit
-(`timeout_s`) its `Takes` has the key's own word. `layers.py` reads and merges them; docs/configuration.md lists them.
+The keys are BentoML's. A key is the dotted path of a field, such as `traffic.timeout`; where our field's name has a
+unit (`timeout_s`) its `Takes` has the key's own word. `layers.py` reads and merges them; docs/configuration.md lists
+them.
 """
 
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -30,6 +31,7 @@ __all__ = [
     "Ssl",
     "Takes",
     "Traffic",
+    "environment_of",
 ]
 
 WITHOUT_EFFECT: Final[Mapping[str, str]] = {
@@ -190,9 +192,7 @@ class Traffic(Frozen):
         external_queue: calls wait in a queue before the service (a hint for schedulers).
     """
 
-    timeout_s: Annotated[
-        float, Field(gt=0, allow_inf_nan=False), Takes("seconds above 0", key="timeout")
-    ] = 60.0
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False), Takes("seconds above 0", key="timeout")] = 60.0
     max_concurrency: Annotated[int | None, Field(ge=1), Takes("a whole number from 1 up")] = None
     concurrency: Annotated[int | None, Field(ge=1), Takes("a whole number from 1 up")] = None
     external_queue: Annotated[bool, Takes("true or false")] = False
@@ -241,7 +241,7 @@ class Http(Frozen):
 
 
 class Duration(Frozen):
-    """Buckets of the duration histogram: `buckets`, or `min`, `max` and `factor` for ones that grow by a factor; in seconds."""
+    """Buckets of the duration histogram, in seconds: `buckets`, or `min`, `max` and the `factor` that they grow by."""
 
     buckets: Annotated[
         tuple[float, ...] | None,
@@ -404,3 +404,13 @@ class ServiceConfig(Frozen):
     labels: Annotated[dict[str, str], Takes("texts by name", entries=_by_name)] = {}
     cmd: Annotated[tuple[str, ...] | None, Field(min_length=1), Takes("a list of words")] = None
     description: Annotated[str | None, Takes("text")] = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables to set while the service runs."""
+        return environment_of(self.envs)
+
+
+def environment_of(variables: Iterable[EnvVar]) -> dict[str, str]:
+    """Those to set while a service runs, by name."""
+    return {each.name: each.value for each in variables if each.value is not None and each.stage != "build"}

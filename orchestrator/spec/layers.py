@@ -1,6 +1,7 @@
-"""What several sources say about a service, read key by key and merged: the later source wins, and every value knows its own.
+"""What several sources say about a service, read key by key and merged.
 
-Pure: who reads files, the environment and the command line is `settings.py` and `cli/overrides.py`.
+The later source wins, and every value knows its own. Pure: who reads files, the environment and the command line is
+`settings.py` and `cli/overrides.py`.
 """
 
 import difflib
@@ -14,10 +15,10 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from orchestrator.errors import SettingsError
-from orchestrator.spec.config import WITHOUT_EFFECT, EnvVar, ServiceConfig, Takes
+from orchestrator.spec.config import WITHOUT_EFFECT, EnvVar, ServiceConfig, Takes, environment_of
 from orchestrator.spec.frozen import Frozen
 
-__all__ = ["Configuration", "Layer", "Setting", "merge", "read_assignment", "read_layer"]
+__all__ = ["Configuration", "Layer", "Setting", "environment_in", "merge", "read_assignment", "read_layer"]
 
 Path = tuple[str, ...]
 _SCOPE: Final = "services"
@@ -51,12 +52,14 @@ class Setting:
         value: as JSON has it; secrets are hidden.
         source: where it comes from; None for the default.
         without_effect: why it changes nothing, where it does not.
+        kept: it is in the spec, for others to read; False for what is dropped.
     """
 
     key: str
     value: Any
     source: str | None
     without_effect: str | None
+    kept: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ class Configuration:
             shown = list(shown) if isinstance(shown, tuple) else shown
             yield Setting(_dotted(path), shown, self.sources.get(path), _reason(path))
         for path, (value, source) in self.ignored.items():
-            yield Setting(_dotted(path), value, source, _reason(path))
+            yield Setting(_dotted(path), value, source, _reason(path), kept=False)
 
 
 def read_layer(
@@ -140,6 +143,18 @@ def read_assignment(assignment: str, source: str) -> Layer:
     for word in reversed(path):
         nested = {word: nested}
     return read_layer(nested, source, service=service, text=True)
+
+
+def environment_in(service: str, layers: Iterable[Layer]) -> dict[str, str]:
+    """The variables that layers set for one service, before anything else about it is known."""
+    variables = {
+        path: value
+        for layer in layers
+        if layer.service in (None, service)
+        for path, value in layer.values.items()
+        if path[0] == "envs"
+    }
+    return environment_of(variables.values())
 
 
 def merge(service: str, layers: Sequence[Layer]) -> Configuration:
@@ -244,10 +259,10 @@ class _Reader:
     def read(self, path: Path, given: Any) -> None:
         if path and (key := _keys().get(path)):
             self._read_key(path, key, given)
-        elif path and _reason(path):
-            self.without_effect[path] = given
         elif path not in _sections():
-            raise self._unknown(path, given)
+            if not _reason(path):
+                raise self._unknown(path, given)
+            self.without_effect[path] = given
         elif isinstance(given, Mapping):
             for word, content in given.items():
                 self.read((*path, str(word)), content)
@@ -289,7 +304,7 @@ class _Reader:
             word, given = next(iter(given.items()))
             path = (*path, str(word))
         near = _nearest(path, self._also_known)
-        hint = f"did you mean {near!r}?" if near else f"known: {', '.join((*self._also_known, *_known_below(()))) }"
+        hint = f"did you mean {near!r}?" if near else f"known: {', '.join((*self._also_known, *_known_below(())))}"
         return SettingsError(f"{self._source}: unknown key {_dotted(path)!r}", hint=hint)
 
 
@@ -327,7 +342,8 @@ def _nearest(path: Path, also_known: Path) -> str | None:
 
 def _reason(path: Path) -> str | None:
     """Why a key changes nothing, or None where it does."""
-    return next((WITHOUT_EFFECT[key] for n in range(len(path), 0, -1) if (key := _dotted(path[:n])) in WITHOUT_EFFECT), None)
+    keys = (_dotted(path[:length]) for length in range(len(path), 0, -1))
+    return next((WITHOUT_EFFECT[key] for key in keys if key in WITHOUT_EFFECT), None)
 
 
 def _put(nested: dict[str, Any], fields: Path, value: Any) -> None:

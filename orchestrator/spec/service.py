@@ -9,7 +9,7 @@ from orchestrator.spec.config import ServiceConfig
 from orchestrator.spec.frozen import Frozen
 from orchestrator.spec.values import ValueKind, ValueSpec
 
-__all__ = ["ApiSpec", "ArgumentSpec", "BatchPolicy", "Passing", "ServiceInterface", "ServiceSpec"]
+__all__ = ["ApiSpec", "ArgumentSpec", "BatchPolicy", "Passing", "Placement", "ServiceInterface", "ServiceSpec"]
 
 _HINTED_RESULTS: Final = frozenset({ValueKind.BLOB, ValueKind.IMAGE, ValueKind.FILE, ValueKind.MANY})
 SPEC_FILE: Final = "service.json"
@@ -41,6 +41,13 @@ class Passing(StrEnum):
     POSITIONAL = "positional"
     SPREAD = "spread"
     SPREAD_KEYWORDS = "spread_keywords"
+
+
+class Placement(StrEnum):
+    """Where the methods of a service run: in a worker of Triton's, or on the front-end's event loop."""
+
+    TRITON = "triton"
+    FRONTEND = "frontend"
 
 
 class ArgumentSpec(Frozen):
@@ -95,12 +102,21 @@ class ServiceInterface(Frozen):
     Attributes:
         name: name of the service and of its Triton model.
         target: `module:Class`, where the worker finds the user's class.
+        checks: the service's own `__is_alive__`, `__is_ready__` and `__metrics__`: run like APIs, without a route.
+        placement: where its methods run.
     """
 
     name: str
     target: str
     doc: str | None = None
     apis: tuple[ApiSpec, ...] = Field(min_length=1)
+    checks: tuple[ApiSpec, ...] = ()
+    placement: Placement = Placement.TRITON
+
+    @property
+    def methods(self) -> tuple[ApiSpec, ...]:
+        """All that a worker runs: the APIs and the checks."""
+        return self.apis + self.checks
 
     def api(self, name: str) -> ApiSpec:
         """The API of that name.
@@ -128,4 +144,4 @@ class ServiceSpec(ServiceConfig, ServiceInterface):
     @property
     def concurrent(self) -> bool:
         """Whether a worker has several calls in flight: its Triton model is decoupled then."""
-        return self.threads > 1 or any(api.is_async or api.stream for api in self.apis)
+        return self.threads > 1 or any(api.is_async or api.stream for api in self.methods)

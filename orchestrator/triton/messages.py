@@ -14,21 +14,16 @@ from orchestrator.engine.backend import InferRequest, InferResponse
 from orchestrator.errors import ServiceFault
 from orchestrator.triton.tensors import datatype_of, pack, unpack
 
-__all__ = ["decode_response", "encode_request", "is_final", "parse_response"]
+__all__ = ["decode_response", "encode_request", "parse_response"]
 
-_FINAL = "triton_final_response"
-_WANT_FINAL = "triton_enable_empty_final_response"
 _RAW_INPUT_TAG = b"\x3a"  # field 7, length-delimited: raw_input_contents
 _RAW_OUTPUT_TAG = 0x32  # field 6, length-delimited: raw_output_contents
 _PLAIN_TAG = 0x02  # one byte long, and length-delimited
 _BY_HAND_BYTES = 64 << 10  # below, the library alone is faster
 
 
-def encode_request(request: InferRequest, *, stream: bool = False) -> bytes:
+def encode_request(request: InferRequest) -> bytes:
     """Serialises a `ModelInferRequest`.
-
-    Args:
-        stream: whether to ask Triton to mark the end of the answers by a message of its own.
 
     Raises:
         InvalidInput: a tensor or a parameter is of a type that Triton does not know.
@@ -47,8 +42,6 @@ def encode_request(request: InferRequest, *, stream: bool = False) -> bytes:
             parameter.bool_param = value
         else:
             parameter.int64_param = value
-    if stream:
-        message.parameters[_WANT_FINAL].bool_param = True
     parts[0] = message.SerializeToString()
     return b"".join(parts)
 
@@ -88,11 +81,6 @@ def parse_response(data: bytes) -> InferResponse:
         else:  # of a later Triton: a field that these few lines cannot skip
             return decode_response(service_pb2.ModelInferResponse.FromString(data))
     return decode_response(service_pb2.ModelInferResponse.FromString(b"".join(small)), raw)
-
-
-def is_final(message: Any) -> bool:
-    """Whether a `ModelInferResponse` of a stream is the last one."""
-    return _FINAL in message.parameters and message.parameters[_FINAL].bool_param
 
 
 def _varint(value: int) -> bytes:

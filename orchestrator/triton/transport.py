@@ -1,6 +1,7 @@
 """The `Backend` over Triton's gRPC."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -11,12 +12,13 @@ from orchestrator.engine.backend import InferRequest, InferResponse
 from orchestrator.errors import BackendUnavailable
 from orchestrator.triton.channel import open_channel
 from orchestrator.triton.faults import from_status
-from orchestrator.triton.messages import decode_response, encode_request, is_final, parse_response
+from orchestrator.triton.messages import decode_response, encode_request, parse_response
 
 __all__ = ["TritonBackend"]
 
 _SERVICE = "/inference.GRPCInferenceService/"
 _READY_S = 2.0
+_SETTLE_S = 0.05
 
 
 class TritonBackend:
@@ -32,6 +34,9 @@ class TritonBackend:
         self._url = grpc_url
         self._calls: _Calls | None = None
         self._closed = False
+
+    async def open(self) -> None:
+        """Nothing to do: the connection is made with the first call."""
 
     async def infer(self, request: InferRequest) -> InferResponse:
         """Runs a model that gives one answer. Fixed-size outputs are read-only arrays.
@@ -60,20 +65,22 @@ class TritonBackend:
         """
         # One message and then the end: Triton closes its side after the last answer.
         call = self._open().stream(
-            iter((encode_request(request, stream=True),)),
+            iter((encode_request(request),)),
             timeout=request.timeout_s,
-            # Without it an error in mid-stream comes as a text without a code.
-            metadata=(("triton_grpc_error", "true"),),
+            # Not with the metadata triton_grpc_error: it gives an error a code, and crashes Triton 24.10 once in some
+            # hundred errors. The text suffices: our worker's says which error it is, and Triton's own are known.
         )
-        ended = False
         try:
             async for message in call:
                 if message.error_message:
+                    await _settle(call)
                     raise from_status(grpc.StatusCode.UNKNOWN, message.error_message)
                 answer = message.infer_response
                 if answer.outputs:
                     yield decode_response(answer)
-            ended = True
+        except GeneratorExit:
+            await _settle(call)
+            raise
         except grpc.aio.AioRpcError as exc:
             error = from_status(exc.code(), exc.details() or "")
             raise error from error.__cause__
@@ -81,10 +88,7 @@ class TritonBackend:
             self._raise_if_closed()
             raise
         finally:
-            # Only what is not over: cancelling a stream after its last answer leaves the request in flight in Triton
-            # for ever, and its exit then takes the whole time limit (seen with 24.10).
-            if not ended:
-                call.cancel()
+            call.cancel()  # does nothing to a stream that has ended
 
     async def ready(self, model: str) -> bool:
         """Whether Triton says that the model is loaded. It says so with a dead worker, too: probe to be sure."""
@@ -116,6 +120,18 @@ class TritonBackend:
         task = asyncio.current_task()
         if self._closed and task is not None and not task.cancelling():
             raise BackendUnavailable("the connection to Triton was closed during the call")
+
+
+async def _settle(call: Any) -> None:
+    """Lets a stream that is about to end do so.
+
+    A cancellation that crosses the end of a stream leaves its request in flight in Triton for ever, and the server's
+    exit then takes its whole time limit (24.10). Who closes a stream has often just read its last answer.
+    """
+    with contextlib.suppress(TimeoutError, grpc.aio.AioRpcError):
+        async with asyncio.timeout(_SETTLE_S):
+            async for _ in call:
+                pass
 
 
 class _Calls:

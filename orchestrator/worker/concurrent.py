@@ -36,7 +36,7 @@ class Concurrent:
         self._threads = ThreadPoolExecutor(spec.threads, thread_name_prefix=f"{spec.name}-worker")
         self._batchers = {
             api.name: Batcher(self._executor, self._invoke, api.batch.max_batch_size, in_flight=spec.threads)
-            for api in spec.apis
+            for api in spec.methods
             if api.batch is not None
         }
         self._heavy = {api.name for api in spec.apis if any(a.value.kind in _HEAVY for a in api.arguments)}

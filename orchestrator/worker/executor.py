@@ -7,6 +7,7 @@ How the method is called (here and now, in a thread, awaited) is the `Invoke` th
 worker that does one thing at a time, `Concurrent` (see `concurrent.py`) for one that does many.
 """
 
+import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -74,7 +75,7 @@ class Executor:
     def __init__(self, running: Running) -> None:
         self._running = running
         self._definition = running.definition
-        self._layouts = {api.name: Layout.of(self._definition.spec, api) for api in self._definition.spec.apis}
+        self._layouts = {api.name: Layout.of(self._definition.spec, api) for api in self._definition.spec.methods}
 
     def prepare(self, call: WorkerCall) -> Prepared:
         """Finds the API and makes its arguments.
@@ -130,10 +131,8 @@ class Executor:
         finally:
             await produced.aclose()
             call.scope.close()
-            try:
+            with contextlib.suppress(ValueError):  # closed from another task, whose context ends with it
                 current_instance.reset(token)
-            except ValueError:  # closed from another task: its context has no such token, and ends with it
-                pass
 
     def _binding(self, call: WorkerCall) -> ApiBinding:
         apis = self._definition.apis
@@ -199,7 +198,7 @@ class Executor:
             if len(batch) > 1:
                 try:
                     return list(await self._run_merged(batch, invoke))
-                except Exception:  # noqa: BLE001, S110  # one by one below, where each error is reported once
+                except Exception:  # one by one below, where each error is reported once
                     pass
             return [await self._run_one(call, invoke) for call in batch]
         finally:
@@ -211,7 +210,7 @@ class Executor:
             if call.binding.spec.batch is not None:
                 self._check_rows(call.binding, result, call.rows)
             return self._answer(call, result)
-        except Exception as error:  # noqa: BLE001  # the worker's boundary: the user's code may raise anything
+        except Exception as error:  # the worker's boundary: the user's code may raise anything
             return fault_of(error, self._where(call.binding), [call.request_id])
 
     async def _run_merged(self, batch: Sequence[Prepared], invoke: Invoke) -> list[Answer]:

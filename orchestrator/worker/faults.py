@@ -40,7 +40,9 @@ def fault_of(error: Exception, where: str, request_ids: list[str]) -> CallError:
         "%s failed on request %s: %s: %s", where, ids, type(error).__name__, error,
         exc_info=(type(error), error, _below_ours(error.__traceback__)),
     )  # fmt: skip
-    return ServiceFault(f"{where} failed with {type(error).__name__}; the server's log explains it under the request's id")
+    return ServiceFault(
+        f"{where} failed with {type(error).__name__}; the server's log explains it under the request's id"
+    )
 
 
 def input_problem(argument: str, error: ValueError) -> InvalidInput:
@@ -64,7 +66,11 @@ def sentence_of(error: Exception) -> str:
 def error_text(error: CallError) -> str:
     """The text for Triton, at most 4000 bytes."""
     sentence = _cut(str(error), _MOST_SENTENCE)
-    tail: dict[str, Any] = {"code": error.code, "message": _cut(error.message, _MOST_SENTENCE), "name": type(error).__name__}
+    tail: dict[str, Any] = {
+        "code": error.code,
+        "message": _cut(error.message, _MOST_SENTENCE),
+        "name": type(error).__name__,
+    }
     if isinstance(error, RequestFailed):
         tail |= {"status": error.status, "name": error.name}
     if isinstance(error, InvalidInput):
@@ -76,7 +82,10 @@ def error_text(error: CallError) -> str:
         if tail.get("problems"):
             tail["problems"].pop()
         else:
-            sentence, tail["message"] = _cut(sentence, len(sentence) // 2), _cut(tail["message"], len(tail["message"]) // 2)
+            sentence, tail["message"] = (
+                _cut(sentence, len(sentence) // 2),
+                _cut(tail["message"], len(tail["message"]) // 2),
+            )
 
 
 def _sentence(problem: Mapping[str, Any]) -> str:
@@ -96,6 +105,8 @@ def _cut(text: str, most: int) -> str:
 
 def _below_ours(traceback: TracebackType | None) -> TracebackType | None:
     """The traceback from the user's first frame on."""
-    while traceback is not None and "/orchestrator/worker/" in traceback.tb_frame.f_code.co_filename and traceback.tb_next:
+    while (
+        traceback is not None and "/orchestrator/worker/" in traceback.tb_frame.f_code.co_filename and traceback.tb_next
+    ):
         traceback = traceback.tb_next
     return traceback

@@ -9,7 +9,8 @@ from orchestrator.spec import ServiceSpec
 
 __all__ = ["load_definition"]
 
-_INTERFACE: Final[Any] = {"name": True, "apis": {"__all__": {"name": True, "arguments": True, "result": True, "batch": True}}}
+_METHOD: Final = {"__all__": {"name": True, "arguments": True, "result": True, "batch": True}}
+_INTERFACE: Final[Any] = {"name": True, "apis": _METHOD, "checks": _METHOD}
 _WORDS: Final = {"json_schema", "default", "has_default_example", "opaque"}
 
 

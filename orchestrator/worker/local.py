@@ -34,7 +34,7 @@ class LocalBackend:
         self._concurrent: Concurrent | None = None
         self._closed = False
 
-    async def start(self) -> None:
+    async def open(self) -> None:
         """Runs the start-up hooks, once; the first call does it where nobody did before.
 
         Raises:
@@ -76,7 +76,7 @@ class LocalBackend:
             raise EndpointNotFound(f"no model {request.model!r}")
         if self._closed:
             raise BackendUnavailable(f"{self._name} is closed")
-        await self.start()
+        await self.open()
         assert self._concurrent is not None
         return self._concurrent
 

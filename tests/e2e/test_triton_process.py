@@ -805,6 +805,24 @@ def test_a_closed_stream_ends_the_work(shared: TritonServer, tmp_path: Path) -> 
     assert int(mark.read_text()) < 999
 
 
+def test_streams_that_fail_or_are_left_early_do_no_harm(server: TritonServer) -> None:
+    load(server, "stream")
+
+    async def use(backend: TritonBackend) -> None:
+        for _ in range(150):
+            with pytest.raises(BackendUnavailable):
+                await anext(backend.stream(stream(count=1, error_at=0, error=worker_error("backend_unavailable"))))
+            parts = backend.stream(stream(count=2, mark="/dev/null"))
+            await anext(parts)
+            await parts.aclose()
+
+    call(server, use)
+    asyncio.run(probe_server(server.grpc_url))
+    server.stop()
+    # With the metadata triton_grpc_error it crashed; with a cancellation in the last moment it waited for ever.
+    assert server.exit_code == 0
+
+
 def test_a_stream_is_no_single_answer(shared: TritonServer) -> None:
     with pytest.raises(ServiceFault, match="call it as a stream"):
         call(shared, lambda backend: backend.infer(stream(count=1)))

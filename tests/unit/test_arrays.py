@@ -171,7 +171,9 @@ def test_json_that_does_not_fit_is_refused(
         ([], DType.BYTES, np.array([], np.str_)),
     ],
 )
-def test_json_numbers_become_the_declared_type_without_loss(document: Any, dtype: DType | None, expected: Array) -> None:
+def test_json_numbers_become_the_declared_type_without_loss(
+    document: Any, dtype: DType | None, expected: Array
+) -> None:
     assert same(array_from_json(document, dtype, None), expected)
 
 

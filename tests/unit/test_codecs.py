@@ -37,6 +37,9 @@ class Point(BaseModel):
     y: float = 0.0
 
 
+HAVE_ROWS = (ValueKind.ARRAY, ValueKind.ROWS, ValueKind.TABLE)
+
+
 class NoFiles:
     """A workspace for values that need none."""
 
@@ -90,7 +93,8 @@ def test_a_document_survives_its_tensor_and_its_json(document: Any) -> None:
 
 @given(st.lists(TEXT) | st.lists(INT64) | st.lists(FINITE) | st.lists(st.booleans()))
 def test_rows_survive_their_tensor_and_their_json(items: list[Any]) -> None:
-    annotation = list[type(items[0]) if items else str]  # type: ignore[misc]
+    item: Any = type(items[0]) if items else str
+    annotation: Any = list[item]
     value = describe(annotation, "argument", rows=True)
     codec = row_codec_of(value.kind)
     packed = codec.to_rows(value, items, 0)
@@ -152,7 +156,14 @@ def test_a_list_result_may_be_an_array_or_a_tuple_but_no_text() -> None:
 
 @pytest.mark.parametrize(
     ("annotation", "python"),
-    [(int, "no number"), (str, 3), (bool, "maybe"), (Point, {"y": 1}), (dict[str, int], {"a": object()}), (Any, object())],
+    [
+        (int, "no number"),
+        (str, 3),
+        (bool, "maybe"),
+        (Point, {"y": 1}),
+        (dict[str, int], {"a": object()}),
+        (Any, object()),
+    ],
 )
 def test_a_result_that_the_annotation_refuses_is_a_value_error(annotation: Any, python: Any) -> None:
     value = describe(annotation, "result")
@@ -197,8 +208,8 @@ def test_a_document_keeps_what_the_schema_does_not_know() -> None:
     assert json.loads(TypeAdapter(codec.edge_type(value)).validate_python(document)) == document
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ValueKind if kind not in (ValueKind.ARRAY, ValueKind.ROWS)])
-def test_only_arrays_and_lists_have_rows(kind: ValueKind) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in ValueKind if kind not in HAVE_ROWS])
+def test_only_arrays_lists_and_tables_have_rows(kind: ValueKind) -> None:
     with pytest.raises(ValueError, match="has no rows"):
         row_codec_of(kind)
 

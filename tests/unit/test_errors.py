@@ -26,7 +26,9 @@ def drawn_tree() -> dict[str, str]:
 
 
 def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
-    assert drawn_tree() == {c.__name__: c.__base__.__name__ for c in classes() if c is not OrchestratorError and c.__base__}
+    assert drawn_tree() == {
+        c.__name__: c.__base__.__name__ for c in classes() if c is not OrchestratorError and c.__base__
+    }
 
 
 def test_all_names_every_error_and_nothing_else() -> None:

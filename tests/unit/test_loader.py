@@ -64,12 +64,12 @@ def test_the_target_is_the_name_that_the_module_has_for_the_class(write: Write, 
 
 @pytest.mark.parametrize("target", ["", ":Iris", "shop:"])
 def test_a_target_names_a_module_and_perhaps_a_class(tmp_path: Path, target: str) -> None:
-    with pytest.raises(DefinitionError, match="write module:Class"):
+    with pytest.raises(DefinitionError, match=r"write module:Class"):
         load_service(target, tmp_path)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DefinitionError, match="working directory .*none does not exist"):
+    with pytest.raises(DefinitionError, match=r"working directory .*none does not exist"):
         load_service("shop:Iris", tmp_path / "none")
 
 
@@ -142,7 +142,7 @@ def test_a_module_without_a_service_says_so(write: Write, tmp_path: Path) -> Non
 def test_a_module_with_two_services_needs_a_class(write: Write, tmp_path: Path) -> None:
     text = textwrap.dedent(SERVICE)
     write("shop.py", text + text.replace("Iris", "Rose"))
-    with pytest.raises(DefinitionError, match="has 2 services .*shop:Iris, shop:Rose"):
+    with pytest.raises(DefinitionError, match=r"has 2 services .*shop:Iris, shop:Rose"):
         load_service("shop", tmp_path)
 
 

@@ -8,8 +8,7 @@ import uuid
 from dataclasses import dataclass
 from decimal import Decimal
 from ipaddress import IPv4Address
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Union
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -126,7 +125,7 @@ class Record:
 
 
 TYPES: list[Any] = [
-    str, int, float, bool, bytes, complex, Any, None, Decimal, Path, uuid.UUID, IPv4Address,
+    str, int, float, bool, complex, Any, None, Decimal, uuid.UUID, IPv4Address,
     datetime.date, datetime.datetime, datetime.time, datetime.timedelta,
     int | None, int | str | None, list[int], list[Any], dict[str, int], dict[int, str], set[int], frozenset[str],
     tuple[int, str], tuple[int, ...], tuple[()], collections.deque[int], collections.Counter[str],
@@ -136,11 +135,11 @@ TYPES: list[Any] = [
     Annotated[int, Field(ge=1, lt=3)], Annotated[float, Field(gt=0, le=1, multiple_of=0.5)],
     Annotated[str, Field(min_length=1, max_length=2)], Annotated[str, Field(pattern=r"^[a-c]+\z")],
     Annotated[str, Field(pattern=r"^[[:alpha:]]$")], Annotated[str, Field(pattern=re.compile("a$"))],
-    Annotated[bytes, Field(max_length=2)], Annotated[Decimal, Field(ge=1, max_digits=2, decimal_places=1)],
+    Annotated[Decimal, Field(ge=1, max_digits=2, decimal_places=1)],
     Annotated[list[int], Field(min_length=1, max_length=2)], Annotated[set[int], Field(min_length=1, max_length=1)],
     Annotated[dict[int, int], Field(min_length=1, max_length=1)], Annotated[str, StringConstraints(to_lower=True)],
     Annotated[str, StringConstraints(strip_whitespace=True, max_length=1)], Json[list[int]],
-    Annotated[int, BeforeValidator(len)], Annotated[int, AfterValidator(abs)], Union[list[int], dict[str, int]],
+    Annotated[int, BeforeValidator(len)], Annotated[int, AfterValidator(abs)], list[int] | dict[str, int],
 ]  # fmt: skip
 
 ATOMS = st.sampled_from(

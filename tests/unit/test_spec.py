@@ -67,7 +67,10 @@ SERVICES = st.builds(
     apis=st.lists(APIS, min_size=1, max_size=3).map(tuple),
     workers=st.integers(1, 64),
     resources=st.builds(
-        Resources, cpu=st.none() | st.floats(0, 1e6), gpu=st.floats(0, 1) | st.integers(2, 64), gpu_type=st.none() | TEXT
+        Resources,
+        cpu=st.none() | st.floats(0, 1e6),
+        gpu=st.floats(0, 1) | st.integers(2, 64),
+        gpu_type=st.none() | TEXT,
     ),
     traffic=st.builds(Traffic, timeout_s=st.floats(1e-9, 1e9), max_concurrency=st.none() | st.integers(1, 2**60)),
 )
@@ -142,4 +145,6 @@ def test_a_numpy_type_that_triton_has_not_is_a_key_error(name: str) -> None:
 
 
 def test_tensors_compare_by_content() -> None:
-    assert TensorSpec(name="x", dtype=DType.FP32, shape=(ANY, 4)) == TensorSpec(name="x", dtype=DType.FP32, shape=(-1, 4))
+    assert TensorSpec(name="x", dtype=DType.FP32, shape=(ANY, 4)) == TensorSpec(
+        name="x", dtype=DType.FP32, shape=(-1, 4)
+    )

@@ -87,7 +87,7 @@ def test_bytes_that_are_no_such_tensor_are_a_fault(datatype: str, shape: tuple[i
 def test_a_request_is_what_protobuf_reads() -> None:
     inputs = {"a": np.ones((2, 3), np.float16), "b": text_tensor(b"x", b""), "c": np.zeros((0, 2), np.int64)}
     parameters: dict[str, str | int | bool] = {"s": "\u00fc", "i": -(2**40), "t": True, "f": False}
-    data = messages.encode_request(InferRequest("m", inputs, parameters, "id-1"), stream=True)
+    data = messages.encode_request(InferRequest("m", inputs, parameters, "id-1"))
     message = service_pb2.ModelInferRequest.FromString(data)
     assert (message.model_name, message.id) == ("m", "id-1")
     assert [(each.name, each.datatype, list(each.shape)) for each in message.inputs] == [
@@ -100,7 +100,6 @@ def test_a_request_is_what_protobuf_reads() -> None:
     assert message.parameters["i"].int64_param == -(2**40)
     assert message.parameters["t"].WhichOneof("parameter_choice") == "bool_param"
     assert message.parameters["f"].WhichOneof("parameter_choice") == "bool_param"
-    assert message.parameters["triton_enable_empty_final_response"].bool_param
 
 
 @pytest.mark.parametrize("count", [0, 1, 31, 32, 5000, 600_000])
@@ -127,15 +126,6 @@ def test_missing_content_is_a_fault() -> None:
     del message.raw_output_contents[:]
     with pytest.raises(ServiceFault, match="announced 1 outputs and sent 0"):
         messages.decode_response(message)
-
-
-def test_the_end_of_a_stream_is_seen() -> None:
-    message = response({})
-    assert not messages.is_final(message)
-    message.parameters["triton_final_response"].bool_param = False
-    assert not messages.is_final(message)
-    message.parameters["triton_final_response"].bool_param = True
-    assert messages.is_final(message)
 
 
 def response(outputs: dict[str, NDArray[Any]]) -> Any:

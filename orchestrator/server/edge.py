@@ -1,0 +1,81 @@
+"""What a request meets before the routes, from outside in: access log, CORS, path prefix, concurrency limit.
+
+Each of them is there only where the service's configuration asks for it.
+"""
+
+from collections.abc import Callable
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from orchestrator.server.access import AccessLogger
+from orchestrator.server.limit import ConcurrencyLimit, per_process
+from orchestrator.spec import ServiceSpec
+
+__all__ = ["add_edge"]
+
+
+def add_edge(
+    app: FastAPI,
+    service: ServiceSpec,
+    *,
+    processes: int,
+    overloaded: Callable[[Scope], ASGIApp],
+    not_found: Callable[[Scope], ASGIApp],
+) -> None:
+    """Puts it around an application; to be called after everything else that adds middleware.
+
+    Args:
+        service: its configuration says what is there.
+        processes: front-end processes that share the service's limit.
+        overloaded: makes the answer to a request that is one too many.
+        not_found: makes the answer to a request for another path than the prefix.
+    """
+    # The last one that is added is the outermost.
+    most = service.traffic.max_concurrency
+    if most is not None:
+        app.add_middleware(ConcurrencyLimit, most=per_process(most, processes), refusal=overloaded)
+    if service.path_prefix:
+        app.add_middleware(PathPrefix, prefix=service.path_prefix, not_found=not_found)
+    cors = service.http.cors
+    if cors.enabled:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=cors.access_control_allow_origins,
+            allow_credentials=cors.access_control_allow_credentials,
+            allow_methods=cors.access_control_allow_methods,
+            allow_headers=cors.access_control_allow_headers,
+            allow_origin_regex=cors.access_control_allow_origin_regex,
+            expose_headers=cors.access_control_expose_headers,
+            max_age=cors.max_age_s,
+        )
+    if service.logging.access.enabled:
+        app.add_middleware(AccessLogger, options=service.logging.access, prefix=service.path_prefix)
+
+
+class PathPrefix:
+    """Moves every route below a path; nothing is left where it was.
+
+    Args:
+        app: what is behind; it finds its routes by the rest of the path.
+        prefix: with a slash in front and none at the end.
+        not_found: makes the answer to a request for another path.
+    """
+
+    def __init__(self, app: ASGIApp, *, prefix: str, not_found: Callable[[Scope], ASGIApp]) -> None:
+        self._app = app
+        self._prefix = prefix
+        self._not_found = not_found
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["path"].startswith(f"{self._prefix}/"):
+            inner = {**scope, "root_path": scope.get("root_path", "") + self._prefix}
+            await self._app(inner, receive, send)
+        elif scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)
+        else:
+            await self._not_found(scope)(scope, receive, send)
