@@ -233,6 +233,11 @@ class RequestFailed(CallError):
             self.status = int(status)
         self.name = name or type(self).__name__
 
+    @property
+    def is_public(self) -> bool:
+        """Whether the message is for the caller; where it is not, the log has it."""
+        return True
+
 
 class OutputMismatch(CallError):
     code = "output_mismatch"

@@ -14,7 +14,7 @@ from orchestrator.sdk import Definition, load_service
 from orchestrator.settings import Settings
 from orchestrator.spec import Layer, environment_in
 
-__all__ = ["Assignments", "ConfigPath", "WorkingDir", "load"]
+__all__ = ["Assignments", "ConfigPath", "WorkingDir", "load", "note_dropped"]
 
 WorkingDir = Annotated[Path, typer.Option("--working-dir", help="Folder that the module is imported from.")]
 ConfigPath = Annotated[
@@ -58,15 +58,19 @@ def load(
     os.environ.update(environment_in(target.partition(":")[2], overrides))
     definition = load_service(target, working_dir, overrides)
     os.environ.update(definition.spec.environment)
-    _warn(definition, overrides)
+    _note_near_misses(definition, overrides)
     return definition
 
 
-def _warn(definition: Definition, overrides: Sequence[Layer]) -> None:
+def note_dropped(definition: Definition) -> None:
+    """Says which keys were given that nothing here looks at."""
+    for setting in definition.configuration.settings() if definition.configuration else ():
+        if not setting.kept:
+            note(f"{setting.source}: {setting.key} is accepted and has no effect: {setting.without_effect}")
+
+
+def _note_near_misses(definition: Definition, overrides: Sequence[Layer]) -> None:
     name = definition.spec.name
     others = {layer.service for layer in overrides if layer.service not in (None, name)}
     for near in difflib.get_close_matches(name, [other for other in others if other], 1, 0.8):
         note(f"what is said about the service {near!r} is not for {name!r}")
-    for setting in definition.configuration.settings() if definition.configuration else ():
-        if not setting.kept:
-            note(f"{setting.source}: {setting.key} is accepted and has no effect: {setting.without_effect}")

@@ -11,7 +11,7 @@ import typer
 from orchestrator.cli.deployment import run_deployment_hooks
 from orchestrator.cli.engine import engine_for
 from orchestrator.cli.frontend import FrontendPlan, check_tls, listen, run_frontend
-from orchestrator.cli.loading import Assignments, ConfigPath, WorkingDir, load
+from orchestrator.cli.loading import Assignments, ConfigPath, WorkingDir, load, note_dropped
 from orchestrator.settings import Settings
 
 __all__ = ["serve"]
@@ -51,6 +51,7 @@ def serve(
     if port is not None:
         flags["--port"] = f"http.port={port}"
     definition = load(service, working_dir, config=config, assignments=assignments, flags=flags)
+    note_dropped(definition)
     check_tls(definition.spec.ssl)
     with listen(definition.spec) as sock:
         try:

@@ -4,16 +4,25 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
+from orchestrator.errors import DefinitionError
+
 __all__ = ["demand_imports", "importing"]
 
 logger = logging.getLogger("orchestrator.sdk")
 _demanded = False
+_left_out: list[ImportError] = []
 
 
 def demand_imports() -> None:
-    """From now on this process is one that runs the service: what `importing` guards must be installed."""
+    """From now on this process is one that runs the service: what `importing` guards must be installed.
+
+    Raises:
+        DefinitionError: something was left out before.
+    """
     global _demanded
     _demanded = True
+    for error in _left_out:
+        raise DefinitionError(f"{error}, and this process runs the service", hint="install it here") from error
 
 
 @contextlib.contextmanager
@@ -30,4 +39,5 @@ def importing() -> Iterator[None]:
     except ImportError as error:
         if _demanded:
             raise
-        logger.info("%s: left out, for this process only reads the service", error)
+        _left_out.append(error)
+        logger.info("%s; this process only reads the service, so it goes on", error)

@@ -1,24 +1,39 @@
 """`module:Class` -> `Definition`, with one clear sentence for whatever goes wrong in between."""
 
+import dataclasses
 import difflib
 import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any, Final
+
+from pydantic_core import to_jsonable_python
 
 from orchestrator.errors import DefinitionError
+from orchestrator.sdk.alias import ALIAS, install_bentoml
 from orchestrator.sdk.decorators import service_options_of
 from orchestrator.sdk.definition import Definition
 from orchestrator.sdk.reader import read_service
+from orchestrator.sdk.template import set_arguments
 from orchestrator.spec import Layer
 
 __all__ = ["load_service"]
 
+_ALIAS_HINT: Final = "with --bentoml, `import bentoml` is this product's own"
 
-def load_service(target: str, working_dir: Path, overrides: Sequence[Layer] = ()) -> Definition:
+
+def load_service(
+    target: str,
+    working_dir: Path,
+    overrides: Sequence[Layer] = (),
+    *,
+    bentoml: bool = False,
+    arguments: Mapping[str, Any] | None = None,
+) -> Definition:
     """Imports the user's module and reads the class.
 
     Args:
@@ -26,6 +41,8 @@ def load_service(target: str, working_dir: Path, overrides: Sequence[Layer] = ()
         working_dir: folder that the module is imported from; it is put first on `sys.path` and stays there, because
             the user's code may import its neighbours at any time.
         overrides: what others than `@service` say about how it is run, the weakest first.
+        bentoml: the module's `import bentoml` means `orchestrator.bentoml`; stays so in this process.
+        arguments: what `use_arguments` gives to the module; values that JSON knows.
 
     Raises:
         DefinitionError: the folder, the module or the class is not there, the module fails on import, or the class
@@ -42,9 +59,16 @@ def load_service(target: str, working_dir: Path, overrides: Sequence[Layer] = ()
     folder = str(working_dir.resolve())
     if sys.path[:1] != [folder]:
         sys.path.insert(0, folder)
+    if bentoml:
+        install_bentoml()
+    # As the workers will have them: they read them from the exported spec.
+    template = to_jsonable_python(dict(arguments or {}))
+    set_arguments(template)
     module = _import(module_name, folder)
     class_name, cls = _class_in(module, class_name, module_name)
-    return read_service(cls, f"{module_name}:{class_name}", overrides)
+    definition = read_service(cls, f"{module_name}:{class_name}", overrides)
+    spec = definition.spec.model_copy(update={"bentoml": bentoml, "template": template})
+    return dataclasses.replace(definition, spec=spec)
 
 
 def _import(name: str, folder: str) -> ModuleType:
@@ -57,7 +81,8 @@ def _import(name: str, folder: str) -> ModuleType:
             near = difflib.get_close_matches(name, [path.stem for path in Path(folder).glob("*.py")], 1)
             hint = f"did you mean {near[0]!r}?" if near else "--working-dir names the folder of the module"
             raise DefinitionError(f"no module {name!r} in {folder}", hint=hint) from error
-        raise _import_failed(name, folder, error, f"pip install the package that has {error.name!r}") from error
+        hint = _ALIAS_HINT if error.name == ALIAS else f"pip install the package that has {error.name!r}"
+        raise _import_failed(name, folder, error, hint) from error
     except SyntaxError as error:
         raise DefinitionError(f"syntax error: {error.msg}", file=error.filename, line=error.lineno) from error
     except Exception as error:  # the user's module may raise anything
@@ -100,5 +125,6 @@ def _class_in(module: ModuleType, name: str, module_name: str) -> tuple[str, typ
         hint = f"did you mean {module_name}:{near[0]}?" if near else f"its services: {listed}"
         raise DefinitionError(f"module {module_name!r} has no class {name!r}", file=module.__file__, hint=hint)
     if not inspect.isclass(found):
-        raise DefinitionError(f"{module_name}:{name} is not a class", file=module.__file__)
+        hint = _ALIAS_HINT if type(found).__module__.startswith((ALIAS, f"_{ALIAS}")) else None
+        raise DefinitionError(f"{module_name}:{name} is not a class", file=module.__file__, hint=hint)
     return name, found

@@ -38,7 +38,9 @@ __all__ = ["read_service"]
 
 QUEUE_DELAY_US: Final = 200
 """How long Triton holds a batchable request back for others: see docs/architecture/03-compiler.md for the measurement."""
-_RESERVED_ROUTES: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/docs", "/redoc", "/openapi.json"})
+_RESERVED_ROUTES: Final = frozenset(
+    {"/livez", "/readyz", "/healthz", "/metrics", "/docs", "/redoc", "/openapi.json", "/schema.json"}
+)
 CHECKS: Final[dict[str, tuple[type | None, type]]] = {
     "__is_alive__": (None, bool),
     "__is_ready__": (None, bool),

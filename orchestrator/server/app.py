@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -20,10 +21,12 @@ from orchestrator.engine import Backend, Invoker
 from orchestrator.errors import CallCancelled, Overloaded, PayloadTooLarge
 from orchestrator.server.bodies import call_info_of, read_body
 from orchestrator.server.checks import Checks
+from orchestrator.server.client_schema import client_schema
 from orchestrator.server.edge import add_edge
 from orchestrator.server.fetch import Fetcher
 from orchestrator.server.handler import ApiHandler
 from orchestrator.server.limit import route_of
+from orchestrator.server.media import JSON
 from orchestrator.server.metrics import FrontendMetrics, MetricsPage
 from orchestrator.server.mounts import Extension, add_mounts, mounted_lifespans
 from orchestrator.server.openapi import Components, operation_of
@@ -101,6 +104,7 @@ def create_app(
     _add_health(app, checks)
     if service.metrics.enabled:
         _add_metrics(app, MetricsPage(metrics, engine_metrics), checks)
+    _add_client_schema(app, service)
     _add_docs(app, service, components)
     _add_problems(app)
     add_mounts(app, extension)
@@ -212,6 +216,25 @@ def _add_metrics(app: FastAPI, page: MetricsPage, checks: Checks) -> None:
         response_class=Response,
         response_model=None,
         responses={200: {"description": "The page.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+
+
+def _add_client_schema(app: FastAPI, service: ServiceSpec) -> None:
+    document = client_schema(service)
+
+    async def schema() -> Response:
+        """The APIs in the form that BentoML's clients read."""
+        return JSONResponse(document)
+
+    app.add_api_route(
+        "/schema.json",
+        schema,
+        methods=["GET"],
+        tags=["server"],
+        operation_id="schema",
+        response_class=JSONResponse,
+        response_model=None,
+        responses={200: {"description": "The document.", "content": {JSON: {"schema": {"type": "object"}}}}},
     )
 
 

@@ -16,7 +16,7 @@ from orchestrator.server.media import FILE_KINDS, JSON, PLAIN, is_files, is_json
 from orchestrator.server.npy import NPY, read_npy
 from orchestrator.spec import ArgumentSpec, Blob, ValueKind, ValueSpec
 
-__all__ = ["blob_of", "fields_of", "object_of"]
+__all__ = ["blob_of", "fields_of", "json_of", "object_of"]
 
 _URL_SCHEMES: Final = ("http://", "https://", "data:")
 _NPY_MAGIC: Final = b"\x93NUMPY"
@@ -136,17 +136,32 @@ def _json_value(parts: Sequence[FormPart], schema: Mapping[str, Any], name: str)
 
 def _decoded(part: FormPart, schema: Mapping[str, Any], name: str) -> Any:
     text = _text(part, name)
+    try:
+        return json_of(text, schema, part.media_type)
+    except ValueError as error:
+        raise InvalidInput.at([name], f"is not JSON: {error}", kind="json_invalid") from None
+
+
+def json_of(text: str, schema: Mapping[str, Any], media_type: str = "") -> Any:
+    """The JSON value that a text is for somebody who takes values of the schema: the text itself where that is one.
+
+    Args:
+        media_type: as its sender says; "" where it does not.
+
+    Raises:
+        ValueError: it is to be JSON and is not.
+    """
     accepted = _json_types(schema, schema)
     takes_text = accepted is not None and "string" in accepted
-    if takes_text and part.media_type == PLAIN:
+    if takes_text and media_type == PLAIN:
         return text
     try:
         content = from_json(text)
-    except ValueError as error:
-        if is_json(part.media_type):
-            raise InvalidInput.at([name], f"is not JSON: {error}", kind="json_invalid") from None
+    except ValueError:
+        if is_json(media_type):
+            raise
         return text
-    if takes_text and accepted is not None and not _json_type(content) & accepted and part.media_type != JSON:
+    if takes_text and accepted is not None and not _json_type(content) & accepted and not is_json(media_type):
         return text
     return content
 

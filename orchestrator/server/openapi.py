@@ -6,7 +6,7 @@ from typing import Any, Final
 from orchestrator.server.arguments import readable_types
 from orchestrator.server.media import FILE_KINDS, FORM, JSON, MULTIPART, PLAIN, is_files
 from orchestrator.server.problems import PROBLEM_SCHEMA
-from orchestrator.server.results import TEXT, result_types
+from orchestrator.server.results import result_types
 from orchestrator.server.streams import EVENTS, LINES, stream_type
 from orchestrator.spec import ApiSpec, ArgumentSpec, ValueKind, ValueSpec
 
@@ -143,7 +143,7 @@ def _success(api: ApiSpec, components: Components) -> dict[str, Any]:
         }
     content: dict[str, Any] = {}
     for media_type in result_types(result):
-        binary = media_type not in (JSON, TEXT) and result.kind not in _SCHEMA_KINDS
+        binary = media_type != JSON and result.kind not in _SCHEMA_KINDS
         content[media_type.partition(";")[0]] = {"schema": _BINARY if binary else schema}
     if result.nullable and JSON not in content:
         content[JSON] = {"schema": {"type": "null"}}

@@ -36,7 +36,7 @@ def result_types(value: ValueSpec) -> tuple[str, ...]:
     """The media types that a result is sent as, the default first; patterns where the method decides."""
     match value.kind:
         case ValueKind.TEXT:
-            return (TEXT,)
+            return (_text_type(value),)
         case ValueKind.ARRAY:
             return (JSON, NPY)
         case ValueKind.TABLE:
@@ -48,7 +48,7 @@ def result_types(value: ValueSpec) -> tuple[str, ...]:
         case ValueKind.BLOB | ValueKind.FILE:
             return value.media_types or (UNKNOWN,)
         case _:
-            return (JSON,)
+            return (concrete(value.media_types) or JSON,)
 
 
 class ResultWriter:
@@ -70,7 +70,7 @@ class ResultWriter:
             return Body(b"null", JSON)
         match value.kind:
             case ValueKind.TEXT:
-                return Body(str(plain).encode(), TEXT)
+                return Body(str(plain).encode(), self._offers[0])
             case ValueKind.BLOB | ValueKind.IMAGE | ValueKind.FILE:
                 return _file(plain, value)
             case ValueKind.MANY if is_files(value):
@@ -83,7 +83,15 @@ class ResultWriter:
                     return Body(write_npy(plain), NPY, _VARIES)
                 return Body(self._codec.to_json(value, plain), JSON, _VARIES)
             case _:
-                return Body(self._codec.to_json(value, plain), JSON)
+                return Body(self._codec.to_json(value, plain), self._offers[0])
+
+
+def _text_type(value: ValueSpec) -> str:
+    media_type = concrete(value.media_types)
+    if media_type is None:
+        return TEXT
+    is_bare = media_type.startswith("text/") and "charset=" not in media_type
+    return f"{media_type}; charset=utf-8" if is_bare else media_type
 
 
 def _file(blob: Blob, value: ValueSpec) -> Body:
@@ -113,7 +121,7 @@ def _several(blobs: list[Blob], item: ValueSpec) -> Body:
     lines: list[bytes] = []
     for blob in blobs:
         part = _file(blob, item)
-        headers = {"Content-Type": part.media_type, **part.headers}
+        headers = {"Content-Type": part.media_type, **_disposition(blob, item.kind, part.media_type)}
         lines.append(f"--{boundary}\r\n".encode())
         lines += [f"{name}: {text}\r\n".encode("latin-1", "replace") for name, text in headers.items()]
         lines += [b"\r\n", part.content, b"\r\n"]

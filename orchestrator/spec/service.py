@@ -102,12 +102,16 @@ class ServiceInterface(Frozen):
     Attributes:
         name: name of the service and of its Triton model.
         target: `module:Class`, where the worker finds the user's class.
+        bentoml: the module's `import bentoml` means `orchestrator.bentoml`, wherever it is imported.
+        template: the arguments that `use_arguments` gives to the module.
         checks: the service's own `__is_alive__`, `__is_ready__` and `__metrics__`: run like APIs, without a route.
         placement: where its methods run.
     """
 
     name: str
     target: str
+    bentoml: bool = False
+    template: dict[str, Any] = {}
     doc: str | None = None
     apis: tuple[ApiSpec, ...] = Field(min_length=1)
     checks: tuple[ApiSpec, ...] = ()

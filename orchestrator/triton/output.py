@@ -16,6 +16,7 @@ _TAIL_LINES = 200
 _OWN = re.compile(r"(?P<level>[IWEF])\d{4} [\d:.]+\s+\d+ \w+\.(?:cc|h):\d+\] ?(?P<text>.*)")
 _HARMLESS = (
     "CudaDriverHelper has not been initialized",  # no GPU
+    "unable to create stream for",  # no GPU: said of every ensemble
     "DCGM unable to start",
     "Failed to initialize NVML",
     "HandleCancellation called even when",  # Triton's own surprise at a stream that ended with an error

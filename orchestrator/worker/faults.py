@@ -33,16 +33,21 @@ def fault_of(error: Exception, where: str, request_ids: list[str]) -> CallError:
         where: `Service.api`.
         request_ids: of the calls that it was working on.
     """
-    if isinstance(error, CallError):
+    if isinstance(error, CallError) and not _is_private(error):
         return error
     ids = ", ".join(request_ids) or "-"
     logger.error(
         "%s failed on request %s: %s: %s", where, ids, type(error).__name__, error,
         exc_info=(type(error), error, _below_ours(error.__traceback__)),
     )  # fmt: skip
-    return ServiceFault(
-        f"{where} failed with {type(error).__name__}; the server's log explains it under the request's id"
-    )
+    sentence = f"{where} failed with {type(error).__name__}; the server's log explains it under the request's id"
+    if isinstance(error, RequestFailed):
+        return RequestFailed(sentence, status=error.status, name=error.name)
+    return ServiceFault(sentence)
+
+
+def _is_private(error: CallError) -> bool:
+    return isinstance(error, RequestFailed) and not error.is_public
 
 
 def input_problem(argument: str, error: ValueError) -> InvalidInput:

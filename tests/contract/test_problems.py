@@ -56,7 +56,8 @@ def test_the_body_of_every_error_has_the_same_keys(cls: type[OrchestratorError])
     reply = problem_of(cls("it broke", hint="mend it"), "id-1")
     assert reply.media_type == "application/problem+json"
     body = json.loads(reply.body)
-    assert set(body) - {"errors"} == set(PROBLEM_SCHEMA["required"])
+    assert set(body) - {"errors", "name"} == set(PROBLEM_SCHEMA["required"])
+    assert set(body) <= set(PROBLEM_SCHEMA["properties"])
     assert ("errors" in body) == (cls is InvalidInput)
     assert body["type"] == f"urn:orchestrator:error:{cls.code}"
     assert body["status"] == reply.status

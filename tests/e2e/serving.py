@@ -95,9 +95,9 @@ def gone(processes: list[psutil.Process], within_s: float) -> list[psutil.Proces
     return list(alive)
 
 
-def shm_segments() -> set[str]:
-    """Names of our servers' shared memory segments."""
-    return {name for name in os.listdir("/dev/shm") if name.startswith("orchestrator")}
+def shm_segments(server: Serving) -> list[str]:
+    """Names of a server's shared memory segments: they carry the process id of its command."""
+    return [name for name in os.listdir("/dev/shm") if name.startswith(f"orchestrator-{server.process.pid}-")]
 
 
 def eventually(condition: Callable[[], bool], within_s: float) -> bool:

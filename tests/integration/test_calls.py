@@ -214,9 +214,22 @@ def test_an_api_is_called_with_post_only(kinds: TestClient, method: str) -> None
     assert "POST" in answer.headers["allow"]
 
 
-@pytest.mark.parametrize("media", ["application/x-www-form-urlencoded", "Application/X-WWW-Form-Urlencoded"])
-def test_a_form_is_refused_where_the_api_takes_no_file(kinds: TestClient, media: str) -> None:
-    problem_of(kinds.post("/text", content=b"value=x", headers={"content-type": media}), 415)
+@pytest.mark.parametrize("media", ["multipart/mixed", "Multipart/Related; boundary=x", "image/png", "application/x-npy"])
+def test_a_body_of_a_type_that_the_api_has_no_use_for_is_refused(kinds: TestClient, media: str) -> None:
+    detail = problem_of(kinds.post("/text", content=b"x", headers={"content-type": media}), 415)["detail"]
+    assert f"this route does not read {media.lower().partition(';')[0]} (it reads application/json" in detail
+
+
+def test_a_form_is_read_by_the_types_of_its_fields(kinds: TestClient) -> None:
+    assert kinds.post("/integer", data={"value": "3"}).json() == 3
+    assert kinds.post("/text", files={"value": (None, "x")}).text == "x"
+    problem = problem_of(kinds.post("/integer", data={"value": "x"}), 400)
+    assert [error["loc"] for error in problem["errors"]] == [["value"]]
+
+
+@pytest.mark.parametrize("media", ["multipart/form-data", "multipart/form-data; boundary=x"])
+def test_a_broken_form_is_the_callers_fault(kinds: TestClient, media: str) -> None:
+    problem_of(kinds.post("/text", content=b"no parts at all", headers={"content-type": media}), 400)
 
 
 @pytest.mark.parametrize("media", ["application/json", "application/json; charset=utf-8", "text/plain", ""])

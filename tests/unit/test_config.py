@@ -1,6 +1,7 @@
 """Keys, values and the merge of several sources: `spec/config.py` and `spec/layers.py`."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -324,3 +325,11 @@ def test_whatever_is_given_is_read_or_refused_in_our_words(given: dict[str, Any]
         assert ServiceConfig.parse(found.config.document()).document() == found.config.document()
         said = "@service: " * bool(list(found.settings()))
     assert said.startswith("@service: ")
+
+
+def test_the_documentation_has_every_key() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    keys = [each.key for each in configured().settings()]
+    for key in [*keys, *WITHOUT_EFFECT]:
+        section, _, word = key.rpartition(".")
+        assert f"`{key}`" in page or (f"`.{word}`" in page and f"`{section}." in page), key

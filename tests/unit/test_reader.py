@@ -433,9 +433,9 @@ def test_the_queue_never_holds_a_call_longer_than_it_may_take() -> None:
     def run(self: Any, x: list[int]) -> list[int]:
         return x
 
-    policy = read(service_of(run, batchable=True, max_latency_ms=0.5)).spec.apis[0].batch
+    policy = read(service_of(run, batchable=True, max_latency_ms=0.1)).spec.apis[0].batch
     assert policy is not None
-    assert policy.queue_delay_us == 500
+    assert policy.queue_delay_us == 100
 
 
 def no_rows(self: Any) -> list[int]:

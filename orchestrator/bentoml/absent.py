@@ -1,0 +1,98 @@
+"""What BentoML has and this package has not: why, and what to use instead. Each is told where the user's code names it."""
+
+from typing import Final
+
+__all__ = ["ABSENT", "reason_of"]
+
+_STORE: Final = "models come with the model store; until then load the file in __init__"
+_PACKAGING: Final = "packaging is not there yet; `orchestrator export` writes what Triton needs"
+_COMPOSITION: Final = "composition is not there yet; until then call the other service with bentoml.SyncHTTPClient"
+_CLOUD: Final = "there is no cloud behind this; `orchestrator serve` or `orchestrator export` run the service on a machine of yours"
+_LEGACY: Final = "BentoML 1.1's interface is not there; put @bentoml.service above a class"
+_RUNNER: Final = "there are no runners; Triton's instances of a service (`workers`) are what they were"
+_FRAMEWORK: Final = "framework modules are not there; load the model with its own library in __init__"
+_INTERNAL: Final = "it is an inside of BentoML; only the public names are here"
+
+ABSENT: Final[dict[str, str]] = {
+    # comes later
+    "depends": _COMPOSITION,
+    "runner_service": _RUNNER,
+    "task": "background tasks are not there yet; until then use @bentoml.api and a longer traffic.timeout",
+    "models": _STORE,
+    "Model": _STORE,
+    "Tag": _STORE,
+    "images": f"container images are not built from here; {_PACKAGING}",
+    "build": _PACKAGING,
+    "bentos": _PACKAGING,
+    "container": _PACKAGING,
+    "Bento": _PACKAGING,
+    "list": _PACKAGING,
+    "get": _PACKAGING,
+    "delete": _PACKAGING,
+    "export_bento": _PACKAGING,
+    "import_bento": _PACKAGING,
+    "push": _PACKAGING,
+    "pull": _PACKAGING,
+    # there is another way
+    "Service": "put @bentoml.service above a class; services of `cmd` alone are not there yet",
+    "serve": "run `orchestrator serve module:Class`, or use orchestrator.testing.local_client in tests",
+    "server": "run `orchestrator serve module:Class`",
+    "HTTPServer": "run `orchestrator serve module:Class`",
+    "GrpcServer": "Triton's own gRPC is there for every service; `orchestrator serve` prints its address",
+    "grpc": "Triton's own gRPC is there for every service; `orchestrator serve` prints its address",
+    "client": "use bentoml.SyncHTTPClient or bentoml.AsyncHTTPClient",
+    "monitoring": "use bentoml.monitor",
+    "metrics": "use prometheus_client, and give its page with a method __metrics__",
+    "gradio": "mount the application yourself, with bentoml.asgi_app",
+    "triton": "every service is a model of a Triton server already; its repository may hold others",
+    "batch": "give the rows to an API with batchable=True",
+    "load_config": "name a file with --config; BENTOML_CONFIG is read, too",
+    "save_config": "`orchestrator config show` prints the configuration",
+    "set_serialization_strategy": "nothing is pickled here",
+    # BentoML 1.1
+    "io": _LEGACY,
+    "legacy": _LEGACY,
+    "types": _LEGACY,
+    "Runner": _RUNNER,
+    "Runnable": _RUNNER,
+    "Resource": _RUNNER,
+    "Strategy": _RUNNER,
+    # elsewhere
+    "cloud": _CLOUD,
+    "deployment": _CLOUD,
+    "BentoCloudClient": _CLOUD,
+    "YataiClient": _CLOUD,
+    "ray": "deploying to Ray is not there",
+    "catboost": _FRAMEWORK,
+    "detectron": _FRAMEWORK,
+    "diffusers": _FRAMEWORK,
+    "diffusers_simple": _FRAMEWORK,
+    "easyocr": _FRAMEWORK,
+    "fastai": _FRAMEWORK,
+    "flax": _FRAMEWORK,
+    "keras": _FRAMEWORK,
+    "lightgbm": _FRAMEWORK,
+    "mlflow": _FRAMEWORK,
+    "onnx": _FRAMEWORK,
+    "picklable_model": _FRAMEWORK,
+    "pytorch": _FRAMEWORK,
+    "pytorch_lightning": _FRAMEWORK,
+    "sklearn": _FRAMEWORK,
+    "tensorflow": _FRAMEWORK,
+    "torchscript": _FRAMEWORK,
+    "transformers": _FRAMEWORK,
+    "unsloth": _FRAMEWORK,
+    "xgboost": _FRAMEWORK,
+    "_internal": _INTERNAL,
+}
+"""Name in `bentoml` -> one sentence."""
+
+
+def reason_of(name: str) -> str:
+    """Why `bentoml.<name>` is not there, in one line.
+
+    Args:
+        name: of a module or of anything else, without `bentoml.`.
+    """
+    reason = ABSENT.get(name.partition(".")[0])
+    return f"bentoml.{name} is not there: {reason}" if reason else f"bentoml has no {name!r}"
