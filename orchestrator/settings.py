@@ -6,6 +6,7 @@ Which source wins over which: docs/configuration.md.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from orchestrator.errors import SettingsError
@@ -13,6 +14,8 @@ from orchestrator.errors import SettingsError
 __all__ = ["ConfigFile", "Settings"]
 
 _PREFIX: Final = "ORCHESTRATOR_"
+_HOME: Final = "~/.orchestrator"
+_MONITORING: Final = "monitoring"
 _CONFIG: Final = "ORCHESTRATOR_CONFIG"
 _BENTOML_CONFIG: Final = "BENTOML_CONFIG"
 _OPTIONS: Final = ("BENTOML_CONFIG_OPTIONS", "ORCHESTRATOR_OPTIONS")
@@ -45,6 +48,8 @@ class Settings:
             weaker first.
         keys: `ORCHESTRATOR_<SECTION>__<KEY>`: variable, and `key=value`; above the options.
         max_body_mb: `ORCHESTRATOR_MAX_BODY_MB`, longest request body in MiB.
+        home: `ORCHESTRATOR_HOME`, folder for what is kept; default `~/.orchestrator`.
+        monitoring: `ORCHESTRATOR_MONITORING`, folder that monitors write to; default `monitoring` in `home`.
         color: false where `NO_COLOR` is set (https://no-color.org).
     """
 
@@ -53,6 +58,8 @@ class Settings:
     options: tuple[tuple[str, str], ...] = ()
     keys: tuple[tuple[str, str], ...] = ()
     max_body_mb: int = 64
+    home: Path = Path(_HOME)
+    monitoring: Path = Path(_HOME, _MONITORING)
     color: bool = True
 
     @classmethod
@@ -64,18 +71,25 @@ class Settings:
         """
         env = os.environ if environment is None else environment
         given = {name: value for name, value in env.items() if value}
+        home = _folder(given.get(f"{_PREFIX}HOME", _HOME))
         return cls(
             config=_file(given, _CONFIG),
             bentoml_config=_file(given, _BENTOML_CONFIG),
             options=tuple((name, given[name]) for name in _OPTIONS if name in given),
             keys=tuple((name, f"{key}={given[name]}") for name in sorted(given) if (key := _key(name))),
             max_body_mb=_whole(given, "MAX_BODY_MB", 64),
+            home=home,
+            monitoring=_folder(given.get(f"{_PREFIX}MONITORING", str(home / _MONITORING))),
             color="NO_COLOR" not in env,
         )
 
 
 def _file(given: Mapping[str, str], variable: str) -> ConfigFile | None:
     return ConfigFile(variable, given[variable]) if variable in given else None
+
+
+def _folder(text: str) -> Path:
+    return Path(os.path.expanduser(text))  # not Path.expanduser: that one fails where nobody has a home
 
 
 def _key(variable: str) -> str | None:

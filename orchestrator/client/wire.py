@@ -1,23 +1,30 @@
-"""Sans I/O: builds a request, reads a reply. Every transport uses these two functions and nothing else of HTTP."""
+"""Sans I/O: builds a request, reads a reply. Every transport uses these functions and nothing else of HTTP.
 
-from collections.abc import Mapping
+`build_request` and `read_reply` know nothing of the server; `build_call` goes by its schema, as `results.py` does for replies.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 import orjson
 
+from orchestrator.client.bodies import jsonable, request_body
+from orchestrator.client.endpoints import Endpoint
 from orchestrator.errors import (
+    BackendUnavailable,
     CallError,
+    DeadlineExceeded,
     EndpointNotFound,
     InvalidInput,
     Overloaded,
+    PayloadTooLarge,
     RequestFailed,
     ServiceFault,
     UnsupportedMedia,
 )
 
-__all__ = ["WireRequest", "build_request", "read_reply"]
+__all__ = ["WireRequest", "build_call", "build_request", "error_of", "read_reply"]
 
 _URN: Final = "urn:orchestrator:error:"
 
@@ -43,11 +50,22 @@ def build_request(api: str, arguments: Mapping[str, Any]) -> WireRequest:
         InvalidInput: a value has no JSON form.
     """
     try:
-        body = orjson.dumps(arguments, default=_jsonable, option=orjson.OPT_SERIALIZE_NUMPY)
+        body = orjson.dumps(arguments, default=jsonable, option=orjson.OPT_SERIALIZE_NUMPY)
     except TypeError as error:
         raise InvalidInput(f"an argument of {api} has no JSON form: {error}") from error
     path = api if api.startswith("/") else f"/{api}"
     return WireRequest("POST", path, {"content-type": "application/json"}, body)
+
+
+def build_call(endpoint: Endpoint, args: Sequence[Any], kwargs: Mapping[str, Any]) -> WireRequest:
+    """A call of an API that the server's schema tells of.
+
+    Raises:
+        TypeError: not this API's arguments.
+        InvalidInput: a value cannot be sent.
+    """
+    content_type, body = request_body(endpoint, args, kwargs)
+    return WireRequest("POST", endpoint.route, {"content-type": content_type}, body)
 
 
 def read_reply(status: int, headers: Mapping[str, str], body: bytes) -> Any:
@@ -67,15 +85,20 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes) -> Any:
         if media == "text/plain":
             return body.decode()
         return orjson.loads(body) if media == "application/json" else body
-    raise _error_of(status, headers, body)
+    raise error_of(status, headers, body)
 
 
-def _error_of(status: int, headers: Mapping[str, str], body: bytes) -> CallError:
-    try:
-        problem = orjson.loads(body)
-        message, code = str(problem["detail"]), str(problem.get("type", "")).removeprefix(_URN)
-    except (ValueError, KeyError, TypeError):
-        return ServiceFault(f"the server answered {status}: {body[:200].decode(errors='replace')}")
+def error_of(status: int, headers: Mapping[str, str], body: bytes) -> CallError:
+    """The error that a reply stands for.
+
+    Args:
+        status: 400 or above.
+        headers: names in lower case.
+    """
+    problem = _problem(body)
+    message, code = str(problem.get("detail", "")), str(problem.get("type", "")).removeprefix(_URN)
+    if not message:
+        return _by_status(status, f"the server answered {status}: {_said(body)}")
     if code == InvalidInput.code:
         return InvalidInput(message, problems=problem.get("errors", ()))
     if code == Overloaded.code:
@@ -83,13 +106,36 @@ def _error_of(status: int, headers: Mapping[str, str], body: bytes) -> CallError
     if code == RequestFailed.code:
         return RequestFailed(message, status=status, name=problem.get("name"))
     by_code = {kind.code: kind for kind in CallError.__subclasses__()}
-    by_status: dict[int, type[CallError]] = {404: EndpointNotFound, 405: EndpointNotFound, 415: UnsupportedMedia}
-    return by_code.get(code, by_status.get(status, ServiceFault))(message)
+    return by_code[code](message) if code in by_code else _by_status(status, message)
 
 
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.tolist()  # text, and layouts that orjson does not read
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    raise TypeError(f"a value of type {type(value).__name__}")
+def _problem(body: bytes) -> Mapping[str, Any]:
+    try:
+        problem = orjson.loads(body)
+    except ValueError:
+        return {}
+    return problem if isinstance(problem, dict) else {}
+
+
+def _by_status(status: int, message: str) -> CallError:
+    by_status: dict[int, type[CallError]] = {
+        400: InvalidInput,
+        404: EndpointNotFound,
+        405: EndpointNotFound,
+        413: PayloadTooLarge,
+        415: UnsupportedMedia,
+        429: Overloaded,
+        503: BackendUnavailable,
+        504: DeadlineExceeded,
+    }
+    return by_status.get(status, ServiceFault)(message)
+
+
+def _said(body: bytes) -> str:
+    """What another server than ours says: BentoML's `{"error": ...}`, alone or in a list, or its text."""
+    try:
+        document = orjson.loads(body)
+        first = document[0] if isinstance(document, list) else document
+        return str(first["error"])
+    except (ValueError, KeyError, TypeError, IndexError):
+        return body[:200].decode(errors="replace")

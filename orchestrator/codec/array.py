@@ -12,7 +12,7 @@ are: Triton passes on whatever dtype and shape a Python model gives.
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import orjson
@@ -27,8 +27,9 @@ __all__ = ["ArrayCodec", "array_from_json", "check_shape", "coerce", "hint_of", 
 
 _OPEN_SHAPE = (ANY, ANY)
 _WORD = 8
-_EXACT_FLOATS = 2.0**53
-"""Below this every whole number is a float64 exactly."""
+_FLOATS = frozenset({DType.FP16, DType.FP32, DType.FP64})
+_MOST_CHARACTERS = 2**25
+"""In all texts of an array, each as long as the longest: 128 MiB, which a short body could ask for many times over."""
 
 
 class ArrayCodec:
@@ -64,7 +65,7 @@ class ArrayCodec:
         return array.reshape(()) if value.shape == () and array.size == 1 else array
 
     def to_rows(self, value: ValueSpec, plain: Any, axis: int) -> Packed:
-        rows = np.moveaxis(plain, axis, 0)
+        rows = np.moveaxis(plain, axis, 0) if axis else plain
         if (value.shape is None and rows.ndim != len(_OPEN_SHAPE)) or rows.ndim == 1:
             shape = rows.shape[1:] if value.shape is None else None
             return _pack(value.dtype, rows.reshape(len(rows), math.prod(rows.shape[1:])), shape)
@@ -74,7 +75,7 @@ class ArrayCodec:
         return Packed(bytes_array(plain) if plain.dtype.kind == "U" else plain)
 
     def result_rows(self, value: ValueSpec, plain: Any, axis: int) -> NDArray[Any]:
-        return self.result_tensor(value, np.moveaxis(plain, axis, 0)).tensor
+        return self.result_tensor(value, np.moveaxis(plain, axis, 0) if axis else plain).tensor
 
     def from_rows(self, value: ValueSpec, packed: Packed, axis: int) -> Any:
         rows, shape = _unpack(packed)
@@ -82,7 +83,7 @@ class ArrayCodec:
             rows = rows.reshape(len(rows), *shape)
         elif value.shape is not None and len(value.shape) == 1:
             rows = rows.reshape(len(rows))
-        return np.moveaxis(rows, 0, axis)
+        return np.moveaxis(rows, 0, axis) if axis else rows
 
     def to_python(self, value: ValueSpec, plain: Any, adapter: TypeAdapter[Any], workspace: Workspace) -> Any:
         if value.dtype is not None:
@@ -261,16 +262,7 @@ def array_from_json(obj: Any, dtype: DType | None, shape: tuple[int, ...] | None
     Raises:
         ValueError: ragged, not numbers, out of the dtype's range, or of another shape.
     """
-    try:
-        array = np.array(obj)
-    except ValueError as error:
-        raise ValueError("an array must be a rectangle: all lists of one level must be of the same length") from error
-    if array.dtype.kind == "O":
-        raise ValueError("an array takes only numbers, bools or text, each level in lists of equal length")
-    if array.dtype.kind == "U" and dtype in (None, DType.BYTES) and not all(isinstance(i, str) for i in _items(obj)):
-        raise ValueError("an array takes numbers or text, not both")
-    if dtype in (DType.INT64, DType.UINT64) and array.dtype.kind == "f" and np.any(np.abs(array) >= _EXACT_FLOATS):
-        array = _whole_numbers(obj, array)
+    array = obj if isinstance(obj, np.ndarray) else _array_of(obj, dtype)
     if dtype is not None:
         array = coerce(array, dtype)
     if array.size == 0 and shape is not None:
@@ -280,17 +272,44 @@ def array_from_json(obj: Any, dtype: DType | None, shape: tuple[int, ...] | None
     return array
 
 
-def _items(obj: Any) -> list[Any]:
-    return cast(list[Any], np.array(obj, dtype=object).reshape(-1).tolist())
+def _array_of(obj: Any, dtype: DType | None) -> NDArray[Any]:
+    """What JSON's lists hold, before it is made the declared type.
+
+    As Python's own objects first: numpy gives every text the room of the longest, and reads numbers as text beside one.
+    """
+    items = np.array(obj, dtype=object)
+    flat = items.reshape(-1).tolist()
+    types = set(map(type, flat))
+    if list in types:
+        raise ValueError("an array must be a rectangle: all lists of one level must be of the same length")
+    if not types <= {bool, int, float, str}:
+        raise ValueError("an array takes only numbers, bools or text")
+    if str in types and dtype in (None, DType.BYTES):
+        if types != {str}:
+            raise ValueError("an array takes numbers or text, not both")
+        if max(map(len, flat)) * len(flat) > _MOST_CHARACTERS:
+            raise ValueError("an array has no room for texts of such different lengths; use a list")
+        return items.astype(np.str_)
+    if types <= {float} or str in types or dtype in _FLOATS:
+        try:
+            return items.astype(np.float64)
+        except (ValueError, OverflowError) as error:
+            reason = "got text" if str in types else "got a number that is too large"
+            raise ValueError(f"expected {dtype.numpy if dtype else 'numbers'}, {reason}") from error
+    array = np.array(obj)
+    if array.dtype.kind == "O":
+        raise ValueError("whole numbers must fit in 64 bits")
+    if dtype in (DType.INT64, DType.UINT64) and array.dtype.kind == "f":
+        return _whole_numbers(flat, array)
+    return array
 
 
-def _whole_numbers(obj: Any, array: NDArray[Any]) -> NDArray[Any]:
+def _whole_numbers(flat: list[Any], array: NDArray[Any]) -> NDArray[Any]:
     """The 64-bit integers that numpy read as floats, because no one type of its own holds them all; else the array."""
-    items = _items(obj)
     for dtype in (np.int64, np.uint64):
         limits = np.iinfo(dtype)
-        if all(isinstance(item, int) and limits.min <= item <= limits.max for item in items):
-            return np.array(items, dtype=dtype).reshape(array.shape)
+        if all(isinstance(item, int) and limits.min <= item <= limits.max for item in flat):
+            return np.array(flat, dtype=dtype).reshape(array.shape)
     return array
 
 

@@ -97,16 +97,19 @@ def _format(image: "Image.Image", media_types: tuple[str, ...]) -> str:
 
 
 def _encoded(image: "Image.Image", image_format: str) -> bytes:
-    reasons: list[Exception] = []
-    for fitting in _fitting(image):
-        file = io.BytesIO()
-        try:
-            fitting.save(file, format=image_format)
-        except Exception as error:  # encoders raise anything on a mode that they do not know
-            reasons.append(error)
-        else:
-            return file.getvalue()
-    raise ValueError(f"an image of mode {image.mode} cannot be written as {image_format}: {reasons[0]}") from reasons[0]
+    reason: Exception | None = None
+    try:
+        for fitting in _fitting(image):
+            file = io.BytesIO()
+            try:
+                fitting.save(file, format=image_format)
+            except Exception as error:  # noqa: BLE001  # encoders raise anything on a mode that they do not know
+                reason = reason or error
+            else:
+                return file.getvalue()
+    except ValueError as error:  # pillow knows no way from this mode to another
+        reason = reason or error
+    raise ValueError(f"an image of mode {image.mode} cannot be written as {image_format}: {reason}") from reason
 
 
 def _fitting(image: "Image.Image") -> Iterator["Image.Image"]:

@@ -53,6 +53,7 @@ _SUFFIXES: Final = {
     ".feather": "application/vnd.apache.arrow.file",
     ".flac": "audio/flac",
     ".m4a": "audio/mp4",
+    ".md": "text/markdown",
     ".ogg": "audio/ogg",
     ".parquet": "application/vnd.apache.parquet",
     ".webp": "image/webp",
@@ -89,9 +90,11 @@ def canonical(media_type: str) -> str:
 
 def stated(media_type: str | None) -> str | None:
     """What a sender says that a content is, or None where it says nothing of use."""
-    if media_type is None or not _MEDIA_TYPE.fullmatch(media_type) or canonical(media_type) == UNKNOWN:
-        return None
-    return media_type
+    return media_type if _is_media_type(media_type) and canonical(str(media_type)) != UNKNOWN else None
+
+
+def _is_media_type(text: str | None) -> bool:
+    return text is not None and _MEDIA_TYPE.fullmatch(text) is not None
 
 
 def guess(filename: str | None) -> str | None:
@@ -163,8 +166,8 @@ def data_url(blob: Blob) -> str:
 def facts_of(blob: Blob) -> dict[str, str] | None:
     """What is known of a content, as JSON; None where nothing is."""
     facts = {}
-    if media_type := stated(blob.media_type):
-        facts["type"] = media_type
+    if blob.media_type is not None and _is_media_type(blob.media_type):
+        facts["type"] = blob.media_type
     if blob.filename:
         facts["name"] = blob.filename[-_LONGEST_NAME:].encode(errors="replace").decode()
     return facts or None
@@ -179,7 +182,8 @@ def blob_of_facts(content: bytes, facts: Any) -> Blob:
     known = {} if facts is None else facts
     if not isinstance(known, Mapping) or not all(isinstance(known.get(key, ""), str) for key in ("type", "name")):
         raise ValueError('the hint of a file must be like {"type":"image/png","name":"cat.png"}')
-    return Blob(content, stated(known.get("type")), known.get("name") or None)
+    media_type = known.get("type")
+    return Blob(content, media_type if _is_media_type(media_type) else None, known.get("name") or None)
 
 
 def hint_of_blob(blob: Blob) -> str:

@@ -229,7 +229,7 @@ def _array(base: Any, metadata: Sequence[Any]) -> ValueSpec:
     for mark in metadata:
         if isinstance(mark, markers.DType):
             dtype = _dtype(mark.dtype)
-        elif isinstance(mark, markers.Shape):
+        if isinstance(mark, markers.Shape):
             shape = mark.dimensions
     return ValueSpec(
         kind=ValueKind.ARRAY,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrator.errors import DefinitionError
 
-__all__ = ["Arguments", "set_arguments", "use_arguments"]
+__all__ = ["Arguments", "given_arguments", "set_arguments", "use_arguments"]
 
 M = TypeVar("M", bound=BaseModel)
 _given: dict[str, Any] = {}
@@ -43,6 +43,11 @@ def set_arguments(arguments: Mapping[str, Any]) -> None:
     """Sets what `use_arguments` gives in this process, which has one service."""
     _given.clear()
     _given.update(arguments)
+
+
+def given_arguments() -> dict[str, Any]:
+    """What was set."""
+    return dict(_given)
 
 
 @overload

@@ -19,12 +19,14 @@ from starlette.types import Scope
 
 from orchestrator.engine import Backend, Invoker
 from orchestrator.errors import CallCancelled, Overloaded, PayloadTooLarge
+from orchestrator.server.addresses import is_internal
 from orchestrator.server.bodies import call_info_of, read_body
 from orchestrator.server.checks import Checks
 from orchestrator.server.client_schema import client_schema
 from orchestrator.server.edge import add_edge
 from orchestrator.server.fetch import Fetcher
 from orchestrator.server.handler import ApiHandler
+from orchestrator.server.hotpath import Endpoint, HotPath
 from orchestrator.server.limit import route_of
 from orchestrator.server.media import JSON
 from orchestrator.server.metrics import FrontendMetrics, MetricsPage
@@ -97,9 +99,13 @@ def create_app(
         openapi_tags=[{"name": service.name}, {"name": "server"}],
     )
     components = Components()
-    fetcher = Fetcher(most_bytes=options.max_body_bytes, allow_internal=options.allow_internal_urls)
-    for api in service.apis:
-        _add_api(app, service, api, ApiHandler(api, invoker, fetcher), metrics, components, options)
+    refuses: Callable[[str], bool] = (lambda _: False) if options.allow_internal_urls else is_internal
+    fetcher = Fetcher(most_bytes=options.max_body_bytes, refuses=refuses)
+    hot = {
+        api.route: _add_api(app, service, api, ApiHandler(api, invoker, fetcher), metrics, components, options)
+        for api in service.apis
+    }
+    app.add_middleware(HotPath, routes=hot)  # the first one added is the innermost
     checks = Checks(service, invoker)
     _add_health(app, checks)
     if service.metrics.enabled:
@@ -120,7 +126,7 @@ def _add_api(
     metrics: FrontendMetrics,
     components: Components,
     options: FrontendOptions,
-) -> None:
+) -> Endpoint:
     duration = metrics.duration.labels(service.name, api.name)
     in_progress = metrics.in_progress.labels(service.name, api.name)
 
@@ -169,6 +175,7 @@ def _add_api(
         response_model=None,
         openapi_extra=operation_of(api, components),
     )
+    return endpoint
 
 
 def _add_health(app: FastAPI, checks: Checks) -> None:

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from orchestrator.codec import codec_of
 from orchestrator.errors import InvalidInput, UnsupportedMedia
 from orchestrator.server.fetch import Fetcher, Location, is_url
-from orchestrator.server.fields import blob_of, fields_of, object_of
+from orchestrator.server.fields import blob_of, fields_of, json_of, object_of, takes_text
 from orchestrator.server.forms import FormPart, read_multipart, read_urlencoded
 from orchestrator.server.media import (
     FILE_KINDS,
@@ -20,6 +20,7 @@ from orchestrator.server.media import (
     PICKLES,
     PLAIN,
     TABLES,
+    UNKNOWN,
     canonical,
     is_json,
     is_raw,
@@ -31,11 +32,12 @@ __all__ = ["ArgumentReader", "readable_types", "sole"]
 
 _UNSAID: Final = frozenset({"", JSON, FORM})
 """What tools call a body when nobody has told them what it is."""
+_DOCUMENT_STARTS: Final = (b"{", b"[")
 _FETCHED_KINDS: Final = frozenset({ValueKind.FILE, ValueKind.IMAGE})
 
 
 def sole(api: ApiSpec, *kinds: ValueKind) -> ArgumentSpec | None:
-    """The argument that a body which is no JSON and no form can be: the only one of these kinds, and no other is required."""
+    """The argument that a body which is no JSON and no form can be: the only one of these kinds; no other is required."""
     matching = [argument for argument in api.arguments if argument.value.kind in kinds]
     if len(matching) != 1 or any(argument.required and argument is not matching[0] for argument in api.arguments):
         return None
@@ -54,9 +56,7 @@ def readable_types(api: ApiSpec) -> list[str]:
         types += [JSON]
     file = sole(api, *FILE_KINDS)
     if file is not None:
-        types += file.value.media_types or (
-            ["image/*"] if file.value.kind is ValueKind.IMAGE else ["application/octet-stream"]
-        )
+        types += file.value.media_types or ["image/*" if file.value.kind is ValueKind.IMAGE else UNKNOWN]
         types += [MULTIPART] if root is not None else []
     types += [NPY] if sole(api, ValueKind.ARRAY) else []
     types += TABLES if sole(api, ValueKind.TABLE) else []
@@ -115,14 +115,13 @@ class ArgumentReader:
             return _json(body)
         if media_type == FORM:
             # What `curl -d '{...}'` calls it.
-            return _json(body) if body.lstrip()[:1] in (b"{", b"[") else self._of_form(read_urlencoded(body))
+            return _json(body) if body.lstrip()[:1] in _DOCUMENT_STARTS else self._of_form(read_urlencoded(body))
         if media_type == MULTIPART:
             return self._of_form(read_multipart(body, content_type))
         whole = self._whole_argument(media_type, body)
         if whole is not None:
             return {whole.name: self._whole(whole, body, content_type)}
-        if media_type == NPY or media_type in TABLES or media_type.startswith("multipart/") or is_raw(media_type):
-            raise self._unsupported(media_type)
+        self._refuse_binary(media_type)
         return _json(body)
 
     def _of_form(self, parts: list[FormPart]) -> dict[str, Any]:
@@ -134,8 +133,8 @@ class ArgumentReader:
             return self._array
         if media_type in TABLES and self._table is not None:
             return self._table
-        if self._file is None or (media_type == PLAIN and _has_field(body, self._file.name)):
-            return None  # a page's script that sends JSON as text
+        if self._file is None or (not is_raw(media_type) and _has_field(body, self._file.name)):
+            return None  # JSON under another name; a page's script calls it `text/plain`
         return self._file
 
     def _of_root(self, root: ArgumentSpec, body: bytes, media_type: str, content_type: str) -> dict[str, Any]:
@@ -143,24 +142,25 @@ class ArgumentReader:
         if not body and not root.required:
             return {}
         if kind is ValueKind.TEXT:
-            try:
-                return {root.name: body.decode()}
-            except UnicodeDecodeError as error:
-                raise InvalidInput(f"the body is not UTF-8 text: {error}") from error
+            return {root.name: _text(body)}
         if kind in FILE_KINDS:
             return {root.name: self._file_root(root, body, media_type, content_type)}
         if (media_type == NPY and kind is ValueKind.ARRAY) or (media_type in TABLES and kind is ValueKind.TABLE):
             return {root.name: self._whole(root, body, content_type)}
-        if media_type == MULTIPART and kind is ValueKind.JSON:
-            return {root.name: object_of(read_multipart(body, content_type), root.value.json_schema)}
-        if media_type == NPY or media_type in TABLES or media_type.startswith("multipart/") or is_raw(media_type):
-            raise self._unsupported(media_type)
-        try:
-            return {root.name: _json(body)}
-        except InvalidInput:
-            if media_type == FORM and kind is ValueKind.JSON:
-                return {root.name: object_of(read_urlencoded(body), root.value.json_schema)}
-            raise
+        if kind is ValueKind.JSON:
+            return {root.name: self._json_root(root.value.json_schema, body, media_type, content_type)}
+        self._refuse_binary(media_type)
+        return {root.name: _json(body)}
+
+    def _json_root(self, schema: Mapping[str, Any], body: bytes, media_type: str, content_type: str) -> Any:
+        if media_type == MULTIPART:
+            return object_of(read_multipart(body, content_type), schema)
+        if media_type == FORM and body.lstrip()[:1] not in _DOCUMENT_STARTS:
+            return object_of(read_urlencoded(body), schema)
+        self._refuse_binary(media_type)
+        if takes_text(schema) and not is_json(media_type):
+            return json_of(_text(body), schema, media_type)
+        return _json(body)
 
     def _file_root(self, root: ArgumentSpec, body: bytes, media_type: str, content_type: str) -> Any:
         if media_type == MULTIPART:
@@ -191,28 +191,35 @@ class ArgumentReader:
 
     async def _fetch(self, document: dict[str, Any]) -> None:
         """Puts the files in the place of their URLs."""
-        places: list[tuple[Any, Any]] = []
+        places: list[tuple[Any, str | int]] = []
         wanted: list[tuple[Location, str]] = []
         for argument in self._by_url:
             value = document.get(argument.name)
-            where = () if self._root is not None else (argument.name,)
+            where: Location = () if self._root is not None else (argument.name,)
+            slots: list[tuple[Any, str | int, Any, Location]] = [(document, argument.name, value, where)]
             if argument.value.kind is ValueKind.MANY and isinstance(value, list):
-                slots = [(value, index, (*where, index)) for index in range(len(value))]
-            else:
-                slots = [(document, argument.name, where)]
-            for container, key, location in slots:
-                text = container.get(key) if container is document else container[key]
-                if isinstance(text, str) and is_url(text.strip()):
+                slots = [(value, index, item, (*where, index)) for index, item in enumerate(value)]
+            for container, key, item, location in slots:
+                if isinstance(item, str) and is_url(item.strip()):
                     places.append((container, key))
-                    wanted.append((location, text.strip()))
+                    wanted.append((location, item.strip()))
         if wanted:
             for (container, key), file in zip(places, await self._fetcher.fetch(wanted), strict=True):
                 container[key] = file
+
+    def _refuse_binary(self, media_type: str) -> None:
+        """What cannot be JSON under another name."""
+        if media_type == NPY or media_type in TABLES or media_type.startswith("multipart/") or is_raw(media_type):
+            raise self._unsupported(media_type)
 
     def _unsupported(self, media_type: str) -> UnsupportedMedia:
         return UnsupportedMedia(
             f"this route does not read {media_type}", hint=f"it reads {', '.join(readable_types(self._api))}"
         )
+
+
+def _edge_type(argument: ArgumentSpec) -> Any:
+    return codec_of(argument.value.kind).edge_type(argument.value)
 
 
 def _is_fetched(argument: ArgumentSpec) -> bool:
@@ -226,6 +233,13 @@ def _json(body: bytes) -> Any:
     except ValueError as error:
         problem = {"type": "json_invalid", "loc": [], "msg": f"Invalid JSON: {error}"}
         raise InvalidInput(f"the body is not JSON: {error}", problems=[problem]) from error
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"the body is not UTF-8 text: {error}") from error
 
 
 def _has_field(body: bytes, name: str) -> bool:

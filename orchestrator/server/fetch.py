@@ -25,7 +25,6 @@ Location = tuple[str | int, ...]
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Host and port -> all of its addresses. Raises: OSError."""
 
-_TIME_S: Final = 10.0
 _REDIRECTS: Final = 5
 _LONGEST_URL: Final = 8192
 _AT_ONCE: Final = 4
@@ -55,17 +54,26 @@ class Fetcher:
 
     Args:
         most_bytes: of all files of one call together.
-        allow_internal: also from addresses that are not public.
-        resolve: the resolver, for tests.
+        refuses: whether an address is not to be connected to.
+        resolve: the resolver.
+        time_s: for all files of one call together, in seconds.
     """
 
-    def __init__(self, *, most_bytes: int, allow_internal: bool = False, resolve: Resolve = resolve_host) -> None:
+    def __init__(
+        self,
+        *,
+        most_bytes: int,
+        refuses: Callable[[str], bool] = is_internal,
+        resolve: Resolve = resolve_host,
+        time_s: float = 10.0,
+    ) -> None:
         self._most_bytes = most_bytes
-        self._allow_internal = allow_internal
+        self._refuses = refuses
         self._resolve = resolve
+        self._time_s = time_s
 
     async def fetch(self, wanted: Sequence[tuple[Location, str]]) -> list[Blob]:
-        """The files of one call, within 10 seconds.
+        """The files of one call.
 
         Args:
             wanted: place in the body, and URL.
@@ -73,9 +81,9 @@ class Fetcher:
         Raises:
             InvalidInput: one cannot be fetched, at its place.
         """
-        transport = _Pinned(self._resolve, allow_internal=self._allow_internal)
-        async with httpx2.AsyncClient(transport=transport, trust_env=False, timeout=_TIME_S) as http:
-            errand = _Errand(http, self._most_bytes)
+        transport = _Pinned(self._resolve, self._refuses)
+        async with httpx2.AsyncClient(transport=transport, trust_env=False, timeout=self._time_s) as http:
+            errand = _Errand(http, self._most_bytes, self._time_s)
             tasks = [asyncio.create_task(errand.fetch(location, url)) for location, url in wanted]
             try:
                 return await asyncio.gather(*tasks)
@@ -97,21 +105,22 @@ class _Errand:
         most_bytes: of all files together.
     """
 
-    def __init__(self, http: httpx2.AsyncClient, most_bytes: int) -> None:
+    def __init__(self, http: httpx2.AsyncClient, most_bytes: int, time_s: float) -> None:
         self._http = http
         self._most_bytes = most_bytes
         self._left = most_bytes
-        self._deadline = asyncio.get_running_loop().time() + _TIME_S
+        self._time_s = time_s
+        self._deadline = asyncio.get_running_loop().time() + time_s
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def fetch(self, location: Location, url: str) -> Blob:
         try:
             async with asyncio.timeout_at(self._deadline), self._slots:
                 return await self._follow(url)
-        except TimeoutError:
-            reason = f"was not there within {_TIME_S:g} seconds"
         except _Refused as error:
             reason = str(error)
+        except (TimeoutError, httpx2.TimeoutException):
+            reason = f"was not there within {self._time_s:g} seconds"
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             reason = f"cannot be fetched: {error or type(error).__name__}"
         raise InvalidInput.at(location, f"the file at the URL {reason}", kind="url") from None
@@ -160,9 +169,9 @@ class _Pinned(httpx2.AsyncBaseTransport):
     The request keeps its name where it counts: in the Host header and in TLS (SNI, and the certificate's check).
     """
 
-    def __init__(self, resolve: Resolve, *, allow_internal: bool) -> None:
+    def __init__(self, resolve: Resolve, refuses: Callable[[str], bool]) -> None:
         self._resolve = resolve
-        self._allow_internal = allow_internal
+        self._refuses = refuses
         # No connection is used twice: pooled ones are known by address alone, and so by no checked certificate.
         limits = httpx2.Limits(max_keepalive_connections=0)
         self._inner = httpx2.AsyncHTTPTransport(verify=_tls(), trust_env=False, limits=limits)
@@ -190,7 +199,7 @@ class _Pinned(httpx2.AsyncBaseTransport):
             addresses = await self._resolve(host, url.port or (443 if url.scheme == "https" else 80))
         except (OSError, UnicodeError):
             raise httpx2.ConnectError(f"there is no host {host}") from None
-        if not self._allow_internal and any(is_internal(address) for address in addresses):
+        if any(map(self._refuses, addresses)):
             raise _Refused(f"cannot be fetched: {host} is not a public host")
         return addresses
 

@@ -16,7 +16,7 @@ from orchestrator.server.media import FILE_KINDS, JSON, PLAIN, is_files, is_json
 from orchestrator.server.npy import NPY, read_npy
 from orchestrator.spec import ArgumentSpec, Blob, ValueKind, ValueSpec
 
-__all__ = ["blob_of", "fields_of", "json_of", "object_of"]
+__all__ = ["blob_of", "fields_of", "json_of", "object_of", "takes_text"]
 
 _URL_SCHEMES: Final = ("http://", "https://", "data:")
 _NPY_MAGIC: Final = b"\x93NUMPY"
@@ -151,6 +151,8 @@ def json_of(text: str, schema: Mapping[str, Any], media_type: str = "") -> Any:
     Raises:
         ValueError: it is to be JSON and is not.
     """
+    if is_json(media_type):
+        return from_json(text)
     accepted = _json_types(schema, schema)
     takes_text = accepted is not None and "string" in accepted
     if takes_text and media_type == PLAIN:
@@ -158,12 +160,13 @@ def json_of(text: str, schema: Mapping[str, Any], media_type: str = "") -> Any:
     try:
         content = from_json(text)
     except ValueError:
-        if is_json(media_type):
-            raise
         return text
-    if takes_text and accepted is not None and not _json_type(content) & accepted and not is_json(media_type):
-        return text
-    return content
+    return text if takes_text and not _json_type(content) & (accepted or set()) else content
+
+
+def takes_text(schema: Mapping[str, Any]) -> bool:
+    """Whether text is a value of the schema, and not every value is."""
+    return "string" in (_json_types(schema, schema) or ())
 
 
 def _only(parts: Sequence[FormPart], name: str) -> FormPart:

@@ -60,7 +60,7 @@ class ApiHandler:
                 return await self._stream(arguments, accept, request_id, info)
             outcome = await self._invoker.call(self._api.name, arguments, info=info, request_id=request_id)
             return self._reply(outcome, accept)
-        except Exception as error:  # the boundary of a call: it is logged, and has an answer
+        except Exception as error:  # noqa: BLE001  # the boundary of a call: it is logged, and has an answer
             return self._failure(error, request_id)
 
     def _reply(self, outcome: Outcome, accept: str) -> Reply:
@@ -101,7 +101,7 @@ class ApiHandler:
                 async for outcome in source:
                     yield framing.chunk(outcome.value)
                 return
-            except Exception as error:  # the boundary of a call: it is logged, and told
+            except Exception as error:  # noqa: BLE001  # the boundary of a call: it is logged, and told
                 failure = framing.failure(self._failure(error, request_id, begun=True))
             if failure is None:
                 raise StreamBroken

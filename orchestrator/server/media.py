@@ -18,6 +18,7 @@ __all__ = [
     "PICKLES",
     "PLAIN",
     "TABLES",
+    "UNKNOWN",
     "canonical",
     "is_files",
     "is_json",

@@ -5,11 +5,12 @@ import math
 from typing import Any, Final
 
 import numpy as np
-from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 __all__ = ["NPY", "read_npy", "write_npy"]
 
+_format: Any = np.lib.format
+"""numpy has no types for it."""
 NPY: Final = "application/x-npy"
 _LONGEST_HEADER: Final = 4096
 _KINDS: Final = "biufU"
@@ -24,11 +25,11 @@ def read_npy(content: bytes) -> NDArray[Any]:
         ValueError: not such a file, another dtype, or longer or shorter than its header says.
     """
     file = io.BytesIO(content)
-    version = npy_format.read_magic(file)
+    version = _format.read_magic(file)
     if version == (1, 0):
-        shape, fortran, dtype = npy_format.read_array_header_1_0(file, max_header_size=_LONGEST_HEADER)
+        shape, fortran, dtype = _format.read_array_header_1_0(file, max_header_size=_LONGEST_HEADER)
     elif version == (2, 0):
-        shape, fortran, dtype = npy_format.read_array_header_2_0(file, max_header_size=_LONGEST_HEADER)
+        shape, fortran, dtype = _format.read_array_header_2_0(file, max_header_size=_LONGEST_HEADER)
     else:
         raise ValueError(f"version {version[0]}.{version[1]} of the npy format is not read")
     if dtype.kind not in _KINDS or (dtype.kind != "U" and dtype.itemsize > _WIDEST):
@@ -47,5 +48,5 @@ def read_npy(content: bytes) -> NDArray[Any]:
 def write_npy(array: NDArray[Any]) -> bytes:
     """The array as a `.npy` file; objects are refused."""
     file = io.BytesIO()
-    npy_format.write_array(file, np.ascontiguousarray(array) if array.ndim else array, allow_pickle=False)
+    _format.write_array(file, np.ascontiguousarray(array) if array.ndim else array, allow_pickle=False)
     return file.getvalue()

@@ -13,20 +13,21 @@ import pytest
 from starlette.testclient import TestClient
 
 import orchestrator
-from orchestrator.server import ACCESS_LOGGER, FrontendOptions
+from orchestrator.server import ACCESS_LOGGER
+from orchestrator.server.limit import per_process
 from orchestrator.testing import local_client
 
 ORIGIN = "https://shop.example"
+GO_ON = threading.Event()
+"""What `wait` waits for."""
 FREE = ["/livez", "/readyz", "/healthz", "/metrics", "/docs", "/redoc", "/openapi.json", "/docs/static/swagger-ui.css"]
 
 
 @contextmanager
-def served(options: FrontendOptions | None = None, **config: Any) -> Iterator[TestClient]:
+def served(**config: Any) -> Iterator[TestClient]:
     @orchestrator.service(name="Shop", **config)
     class Shop:
         """From the docstring."""
-
-        go_on = threading.Event()
 
         @orchestrator.api
         def greet(self, name: str = "you") -> str:
@@ -34,20 +35,20 @@ def served(options: FrontendOptions | None = None, **config: Any) -> Iterator[Te
 
         @orchestrator.api
         def wait(self) -> str:
-            return str(Shop.go_on.wait(20))
+            return str(GO_ON.wait(20))
 
         @orchestrator.api
         async def count(self, to: int) -> AsyncGenerator[str, None]:
             for number in range(to):
                 yield str(number)
 
-    with local_client(Shop, options=options) as client:
+    GO_ON.clear()
+    with local_client(Shop) as client:
         try:
             client.headers["x-request-id"] = "abc"
-            setattr(client, "go_on", Shop.go_on)  # noqa: B010  # a test's own
             yield client
         finally:
-            Shop.go_on.set()
+            GO_ON.set()
 
 
 def cors(**options: Any) -> dict[str, Any]:
@@ -187,20 +188,16 @@ def wait_for(client: TestClient, in_flight: int, prefix: str = "") -> None:
     raise AssertionError(page)
 
 
-@pytest.mark.parametrize(
-    ("most", "processes", "here"), [(1, 1, 1), (2, 1, 2), (3, 2, 2), (1, 4, 1)], ids=["1", "2", "3 of 2", "1 of 4"]
-)
-def test_one_call_too_many_is_refused_at_once_and_the_rest_goes_on(most: int, processes: int, here: int) -> None:
-    options = FrontendOptions(processes=processes)
-    if processes > 1:
-        pytest.importorskip("orchestrator.server.limit")  # counters of several processes need a folder: only the share
-        from orchestrator.server.limit import per_process
+@pytest.mark.parametrize(("most", "processes", "share"), [(1, 1, 1), (3, 2, 2), (4, 2, 2), (1, 4, 1)])
+def test_every_front_end_process_has_its_share_rounded_up(most: int, processes: int, share: int) -> None:
+    assert per_process(most, processes) == share
 
-        assert per_process(most, processes) == here
-        return
-    with served(options, traffic={"max_concurrency": most}) as client, ThreadPoolExecutor(most) as pool:
-        running = [pool.submit(client.post, "/wait") for _ in range(here)]
-        wait_for(client, here)
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_one_call_too_many_is_refused_at_once_and_the_rest_goes_on(most: int) -> None:
+    with served(traffic={"max_concurrency": most}) as client, ThreadPoolExecutor(most) as pool:
+        running = [pool.submit(client.post, "/wait") for _ in range(most)]
+        wait_for(client, most)
         started = time.perf_counter()
         refused = client.post("/greet", json={})
         assert time.perf_counter() - started < 1
@@ -211,8 +208,8 @@ def test_one_call_too_many_is_refused_at_once_and_the_rest_goes_on(most: int, pr
         assert refused.json()["detail"] == f"Shop has {most} calls in flight, and takes no more"
         for path in FREE:
             assert client.get(path).status_code == 200, path
-        client.go_on.set()  # type: ignore[attr-defined]
-        assert [each.result().status_code for each in running] == [200] * here
+        GO_ON.set()
+        assert [each.result().status_code for each in running] == [200] * most
         assert client.post("/greet", json={}).status_code == 200
         page = client.get("/metrics").text
     assert 'orchestrator_requests_total{api="greet",service="Shop",status="429"} 1.0' in page
@@ -223,7 +220,7 @@ def test_the_limit_holds_below_a_prefix() -> None:
         running = pool.submit(client.post, "/v1/wait")
         wait_for(client, 1, "/v1")
         assert client.post("/v1/greet", json={}).status_code == 429
-        client.go_on.set()  # type: ignore[attr-defined]
+        GO_ON.set()
         assert running.result().status_code == 200
 
 

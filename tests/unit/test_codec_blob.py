@@ -121,7 +121,7 @@ def test_a_hint_of_a_strangers_making_is_refused(hint: str) -> None:
 def test_a_media_type_that_is_none_is_not_passed_on() -> None:
     assert facts_of(Blob(b"", "image/png\r\nX-Evil: 1")) is None
     assert blob_of_facts(b"", {"type": "no type"}) == Blob(b"")
-    assert hint_of_blob(Blob(b"", "application/octet-stream", "")) == ""
+    assert hint_of_blob(Blob(b"", None, "")) == ""
     assert len(facts_of(Blob(b"", None, "x" * 9999))["name"]) == 255  # type: ignore[index]
 
 
