@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from starlette.testclient import TestClient
 
 from orchestrator.sdk import read_service
+from orchestrator.sdk.alias import install_bentoml
 from orchestrator.server import FrontendOptions, create_app, extension_of
 from orchestrator.worker.local import LocalBackend
 
-__all__ = ["local_client"]
+__all__ = ["install_bentoml", "local_client"]
 
 
 @contextmanager

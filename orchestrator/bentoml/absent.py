@@ -5,23 +5,25 @@ from typing import Final
 __all__ = ["ABSENT", "reason_of"]
 
 _STORE: Final = "models come with the model store; until then load the file in __init__"
-_PACKAGING: Final = "packaging is not there yet; `orchestrator export` writes what Triton needs"
-_COMPOSITION: Final = "composition is not there yet; until then call the other service with bentoml.SyncHTTPClient"
-_CLOUD: Final = "there is no cloud behind this; `orchestrator serve` or `orchestrator export` run the service on a machine of yours"
-_LEGACY: Final = "BentoML 1.1's interface is not there; put @bentoml.service above a class"
+_PACKAGING: Final = "packaging comes later; `orchestrator export` writes what Triton needs"
+_COMPOSITION: Final = "composition of services comes next; until then call the other one with bentoml.SyncHTTPClient"
+_CLOUD: Final = (
+    "there is no cloud behind this; `orchestrator serve` or `orchestrator export` run the service on a machine of yours"
+)
+_LEGACY: Final = "it is BentoML 1.1's interface; put @bentoml.service above a class"
 _RUNNER: Final = "there are no runners; Triton's instances of a service (`workers`) are what they were"
-_FRAMEWORK: Final = "framework modules are not there; load the model with its own library in __init__"
-_INTERNAL: Final = "it is an inside of BentoML; only the public names are here"
+_FRAMEWORK: Final = "load the model with its own library in __init__"
+_INTERNAL: Final = "it is an inside of BentoML; use its public names"
 
 ABSENT: Final[dict[str, str]] = {
     # comes later
     "depends": _COMPOSITION,
     "runner_service": _RUNNER,
-    "task": "background tasks are not there yet; until then use @bentoml.api and a longer traffic.timeout",
+    "task": "background tasks come later; until then use @bentoml.api and a longer traffic.timeout",
     "models": _STORE,
     "Model": _STORE,
     "Tag": _STORE,
-    "images": f"container images are not built from here; {_PACKAGING}",
+    "images": "container images are not built from here; leave image= away",
     "build": _PACKAGING,
     "bentos": _PACKAGING,
     "container": _PACKAGING,
@@ -34,7 +36,7 @@ ABSENT: Final[dict[str, str]] = {
     "push": _PACKAGING,
     "pull": _PACKAGING,
     # there is another way
-    "Service": "put @bentoml.service above a class; services of `cmd` alone are not there yet",
+    "Service": "put @bentoml.service above a class; services of `cmd` alone come later",
     "serve": "run `orchestrator serve module:Class`, or use orchestrator.testing.local_client in tests",
     "server": "run `orchestrator serve module:Class`",
     "HTTPServer": "run `orchestrator serve module:Class`",
@@ -62,7 +64,7 @@ ABSENT: Final[dict[str, str]] = {
     "deployment": _CLOUD,
     "BentoCloudClient": _CLOUD,
     "YataiClient": _CLOUD,
-    "ray": "deploying to Ray is not there",
+    "ray": "services run on Triton, not on Ray",
     "catboost": _FRAMEWORK,
     "detectron": _FRAMEWORK,
     "diffusers": _FRAMEWORK,

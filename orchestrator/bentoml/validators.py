@@ -16,7 +16,7 @@ class _Tensor(DType, Shape):
         Shape.__init__(self, dimensions)
 
 
-def TensorSchema(format: str = "numpy-array", dtype: Any = None, shape: Sequence[int] | None = None) -> Any:  # noqa: A002
+def TensorSchema(format: str = "numpy-array", dtype: Any = None, shape: Sequence[int] | None = None) -> Any:  # noqa: N802  # BentoML's name
     """An array's type and shape.
 
     Args:
@@ -29,7 +29,7 @@ def TensorSchema(format: str = "numpy-array", dtype: Any = None, shape: Sequence
     return format if dtype is None else DType(dtype)
 
 
-def FileSchema(format: str = "binary", content_type: str | None = None) -> Any:  # noqa: A002
+def FileSchema(format: str = "binary", content_type: str | None = None) -> Any:  # noqa: N802  # BentoML's name
     """What a file may be.
 
     Args:

@@ -8,7 +8,8 @@ import orjson
 import typer
 
 from orchestrator.cli.console import say
-from orchestrator.cli.loading import Assignments, ConfigPath, WorkingDir, load
+from orchestrator.cli.loading import Assignments, Bentoml, ConfigPath, WorkingDir, load
+from orchestrator.cli.template import TemplateArguments, TemplateFile, read_template
 from orchestrator.spec import Setting
 
 __all__ = ["app"]
@@ -27,6 +28,9 @@ def show(
     working_dir: WorkingDir = Path(),
     config: ConfigPath = None,
     assignments: Assignments = None,
+    bentoml: Bentoml = False,
+    arg: TemplateArguments = None,
+    arg_file: TemplateFile = None,
     everything: Annotated[bool, typer.Option("--all", help="Show the defaults too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
 ) -> None:
@@ -40,7 +44,14 @@ def show(
 
       orchestrator config show service:Iris --set traffic.timeout=10 --all
     """
-    definition = load(service, working_dir, config=config, assignments=assignments)
+    definition = load(
+        service,
+        working_dir,
+        config=config,
+        assignments=assignments,
+        bentoml=bentoml,
+        arguments=read_template(arg, arg_file),
+    )
     assert definition.configuration is not None
     settings = [each for each in definition.configuration.settings() if everything or each.source is not None]
     if as_json:

@@ -8,7 +8,8 @@ import orjson
 import typer
 
 from orchestrator.cli.console import note, say
-from orchestrator.cli.loading import Assignments, ConfigPath, WorkingDir, load
+from orchestrator.cli.loading import Assignments, Bentoml, ConfigPath, WorkingDir, load
+from orchestrator.cli.template import TemplateArguments, TemplateFile, read_template
 from orchestrator.compiler import RepositoryPlan, Target, check_repository, plan_repository, write_repository
 from orchestrator.sdk import Definition
 
@@ -30,6 +31,9 @@ def export(
     working_dir: WorkingDir = Path(),
     config: ConfigPath = None,
     assignments: Assignments = None,
+    bentoml: Bentoml = False,
+    arg: TemplateArguments = None,
+    arg_file: TemplateFile = None,
     check: Annotated[
         bool,
         typer.Option("--check", help="Write nothing; exit with 1 where the repository is not what the service says."),
@@ -47,7 +51,14 @@ def export(
 
       orchestrator export service:Iris --working-dir examples/iris --check
     """
-    definition = load(target_service, working_dir, config=config, assignments=assignments)
+    definition = load(
+        target_service,
+        working_dir,
+        config=config,
+        assignments=assignments,
+        bentoml=bentoml,
+        arguments=read_template(arg, arg_file),
+    )
     plan = plan_for(definition, repository, working_dir, target)
     differences = check_repository(plan, repository)
     if not check:

@@ -4,7 +4,7 @@ import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ from orchestrator.sdk import Definition, load_service
 from orchestrator.settings import Settings
 from orchestrator.spec import Layer, environment_in
 
-__all__ = ["Assignments", "ConfigPath", "WorkingDir", "load", "note_dropped"]
+__all__ = ["Assignments", "Bentoml", "ConfigPath", "WorkingDir", "load", "note_dropped"]
 
 WorkingDir = Annotated[Path, typer.Option("--working-dir", help="Folder that the module is imported from.")]
 ConfigPath = Annotated[
@@ -23,6 +23,9 @@ ConfigPath = Annotated[
         "--config",
         help="Config file, YAML or TOML; default ORCHESTRATOR_CONFIG, then orchestrator.yaml in the working directory.",
     ),
+]
+Bentoml = Annotated[
+    bool, typer.Option("--bentoml", help="The module says `import bentoml`: that is this product's own, from here on.")
 ]
 Assignments = Annotated[
     list[str] | None,
@@ -37,6 +40,8 @@ def load(
     config: Path | None = None,
     assignments: Sequence[str] | None = None,
     flags: Mapping[str, str] | None = None,
+    bentoml: bool = False,
+    arguments: Mapping[str, Any] | None = None,
 ) -> Definition:
     """Reads the configuration from all its sources, then the class.
 
@@ -49,6 +54,8 @@ def load(
         config: file of `--config`.
         assignments: of `--set`.
         flags: other flags that are keys, such as `--port` -> `http.port=8080`.
+        bentoml: `--bentoml`.
+        arguments: template arguments, see `cli/template.py`.
 
     Raises:
         SettingsError: a source is wrong.
@@ -56,7 +63,7 @@ def load(
     """
     overrides = read_overrides(Settings.load(), working_dir, config=config, assignments=assignments or (), flags=flags)
     os.environ.update(environment_in(target.partition(":")[2], overrides))
-    definition = load_service(target, working_dir, overrides)
+    definition = load_service(target, working_dir, overrides, bentoml=bentoml, arguments=arguments)
     os.environ.update(definition.spec.environment)
     _note_near_misses(definition, overrides)
     return definition

@@ -83,8 +83,8 @@ def _read_file(path: Path, named_by: str, version: int) -> list[Layer]:
             raise SettingsError(f"{path}: unknown key {key!r}", hint=hint)
     given = content.get("version", version)
     if given != version:
-        hint = "a file of BentoML's goes into BENTOML_CONFIG" if given == _BENTOML_VERSION else None
-        raise SettingsError(f"{path}: version={given!r}: takes {version}", hint=hint)
+        other = "a file of BentoML's goes into BENTOML_CONFIG" if given == _BENTOML_VERSION else None
+        raise SettingsError(f"{path}: version={given!r}: takes {version}", hint=other)
     services = _mapping(path, "services", content.get("services"))
     scopes: list[tuple[str | None, Any]] = [
         (None if name == _EVERY_SERVICE else name, services[name]) for name in services

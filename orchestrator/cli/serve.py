@@ -11,7 +11,8 @@ import typer
 from orchestrator.cli.deployment import run_deployment_hooks
 from orchestrator.cli.engine import engine_for
 from orchestrator.cli.frontend import FrontendPlan, check_tls, listen, run_frontend
-from orchestrator.cli.loading import Assignments, ConfigPath, WorkingDir, load, note_dropped
+from orchestrator.cli.loading import Assignments, Bentoml, ConfigPath, WorkingDir, load, note_dropped
+from orchestrator.cli.template import TemplateArguments, TemplateFile, read_template
 from orchestrator.settings import Settings
 
 __all__ = ["serve"]
@@ -26,6 +27,9 @@ def serve(
     working_dir: WorkingDir = Path(),
     config: ConfigPath = None,
     assignments: Assignments = None,
+    bentoml: Bentoml = False,
+    arg: TemplateArguments = None,
+    arg_file: TemplateFile = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Front-end processes (not workers of the service).")] = 1,
     triton: Annotated[
         str, typer.Option(help="embedded: start one; grpc://host:8001: use one that runs.", metavar="embedded|URL")
@@ -50,7 +54,15 @@ def serve(
     flags = {"--host": f"http.host={host}"} if host is not None else {}
     if port is not None:
         flags["--port"] = f"http.port={port}"
-    definition = load(service, working_dir, config=config, assignments=assignments, flags=flags)
+    definition = load(
+        service,
+        working_dir,
+        config=config,
+        assignments=assignments,
+        flags=flags,
+        bentoml=bentoml,
+        arguments=read_template(arg, arg_file),
+    )
     note_dropped(definition)
     check_tls(definition.spec.ssl)
     with listen(definition.spec) as sock:

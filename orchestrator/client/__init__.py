@@ -1,5 +1,6 @@
 """CALL: a sans-I/O wire and thin transports."""
 
-from orchestrator.client.sync import Client
+from orchestrator.client.asynchronous import AsyncHTTPClient
+from orchestrator.client.sync import Client, SyncHTTPClient
 
-__all__ = ["Client"]
+__all__ = ["AsyncHTTPClient", "Client", "SyncHTTPClient"]

@@ -1,28 +1,56 @@
 """The APIs of a server as attributes of a client: `client.summarize(text="...")`."""
 
+import contextlib
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from orchestrator.client.endpoints import SCHEMA_PATH, Endpoint
-from orchestrator.errors import CallError, EndpointNotFound
+import httpx2
 
-__all__ = ["READY_PATH", "Named", "headers_of", "is_up"]
+from orchestrator.client.endpoints import Endpoint
+from orchestrator.errors import BackendUnavailable, CallError, DeadlineExceeded, EndpointNotFound
+
+__all__ = ["POLL_S", "READY_PATH", "Named", "network_errors", "usable"]
 
 READY_PATH: Final = "/readyz"
+POLL_S: Final = 0.1
+"""How often a server is asked whether it is ready."""
 _PREFIX: Final = "api_"
+_USABLE: Final = (200, 404)
+"""Statuses of `/readyz`. 404: BentoML has that page below a service's `path_prefix`, but its schema where it always is."""
 
 
 class Named:
-    """What the blocking client and the asynchronous one share; neither waits for anything in here.
+    """What the blocking client and the asynchronous one share: all but waiting for the network.
 
     An API whose name the client has itself (`call`, `close`, `url` ...) is `client.api_<name>`.
+
+    Args:
+        url: of the server.
+        token: sent as `Authorization: Bearer ...`.
+        timeout: longest wait for an answer, in seconds.
+        server_ready_timeout: longest wait for the server to be ready, in seconds; default: `timeout`.
     """
 
-    url: str
     _endpoints: dict[str, Endpoint] | None = None
+
+    def __init__(
+        self, url: str, *, token: str | None = None, timeout: float = 30.0, server_ready_timeout: float | None = None
+    ) -> None:
+        self.url = url
+        self.timeout = timeout
+        self._wait_s = timeout if server_ready_timeout is None else server_ready_timeout
+        self._options: dict[str, Any] = {
+            "base_url": url,
+            "headers": {"authorization": f"Bearer {token}"} if token else {},
+            "timeout": timeout,
+            "follow_redirects": True,
+            # A proxy of the environment is not for the server of one's own machine.
+            "trust_env": False,
+        }
 
     def call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
@@ -32,7 +60,9 @@ class Named:
             raise AttributeError(name)
         endpoint = self._find(name) or self._find(name.removeprefix(_PREFIX))
         if endpoint is None:
-            state = "has not read the server's schema yet: enter it with `async with`" if self._endpoints is None else ""
+            state = (
+                "has not read the server's schema yet: enter it with `async with`" if self._endpoints is None else ""
+            )
             known = ", ".join(self._endpoints or ()) or "none"
             raise AttributeError(f"{type(self).__name__} {state or f'has no API {name!r}; its APIs: {known}'}")
         api = endpoint.name
@@ -77,22 +107,45 @@ class Named:
         """
         return error
 
+    @contextlib.contextmanager
+    def _told(self, api: str) -> Iterator[None]:
+        """Raises whatever goes wrong in its block as this client's errors are."""
+        try:
+            with network_errors(api):
+                yield
+        except CallError as error:
+            raise self._error(error, None) from error
 
-def headers_of(token: str | None) -> dict[str, str]:
-    """The headers of every request."""
-    return {"authorization": f"Bearer {token}"} if token else {}
+    def _waits(self) -> Iterator[float]:
+        """How many seconds each look for the server may take.
+
+        Raises:
+            BackendUnavailable: or what this client makes of it, once it was looked for long enough.
+        """
+        until = time.monotonic() + self._wait_s
+        yield self.timeout
+        while (left := until - time.monotonic()) > 0:
+            yield min(self.timeout, left + POLL_S)
+        raise self._error(
+            BackendUnavailable(f"the server at {self.url} is not ready after {self._wait_s:g} seconds"), None
+        )
 
 
-def is_up(ready: int, schema: int) -> bool:
-    """Whether a server can be used, by the statuses of its two pages.
+def usable(status: int) -> bool:
+    """Whether a server may be asked for its schema, by the status of `/readyz`."""
+    return status in _USABLE
 
-    A service with a `path_prefix` has its health pages below the prefix, and its schema where it always is.
+
+@contextlib.contextmanager
+def network_errors(api: str) -> Iterator[None]:
+    """Raises the network's errors as ours.
 
     Args:
-        ready: status of `/readyz`.
-        schema: status of `/schema.json`.
+        api: what was called.
     """
-    return ready == 200 or (ready == 404 and schema == 200)
-
-
-assert SCHEMA_PATH
+    try:
+        yield
+    except httpx2.TimeoutException as error:
+        raise DeadlineExceeded(f"{api}: no answer in time") from error
+    except httpx2.TransportError as error:
+        raise BackendUnavailable(f"{api}: {error}") from error

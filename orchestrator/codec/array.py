@@ -10,9 +10,11 @@ So a plain Triton client sends a two-dimensional FP64 array and needs to know no
 are: Triton passes on whatever dtype and shape a Python model gives.
 """
 
+import itertools
 import math
+from array import array as machine_array
 from collections.abc import Hashable, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 import numpy as np
 import orjson
@@ -28,6 +30,9 @@ __all__ = ["ArrayCodec", "array_from_json", "check_shape", "coerce", "hint_of", 
 _OPEN_SHAPE = (ANY, ANY)
 _WORD = 8
 _FLOATS = frozenset({DType.FP16, DType.FP32, DType.FP64})
+_CODES: Final[dict[type, str]] = {float: "d", int: "q"}
+"""The `machine_array` that takes numbers of a type, and no text."""
+_RAGGED = "an array must be a rectangle: all lists of one level must be of the same length"
 _MOST_CHARACTERS = 2**25
 """In all texts of an array, each as long as the longest: 128 MiB, which a short body could ask for many times over."""
 
@@ -275,13 +280,18 @@ def array_from_json(obj: Any, dtype: DType | None, shape: tuple[int, ...] | None
 def _array_of(obj: Any, dtype: DType | None) -> NDArray[Any]:
     """What JSON's lists hold, before it is made the declared type.
 
-    As Python's own objects first: numpy gives every text the room of the longest, and reads numbers as text beside one.
+    Not by numpy alone, which gives every text the room of the longest, and reads numbers beside a text as text.
     """
-    items = np.array(obj, dtype=object)
-    flat = items.reshape(-1).tolist()
+    flat, shape = _flattened(obj)
+    code = "d" if dtype in _FLOATS else _CODES.get(type(flat[0])) if flat else None
+    if code is not None:
+        try:
+            return np.array(machine_array(code, flat)).reshape(shape)
+        except (TypeError, OverflowError):
+            pass  # not numbers only: the long way says what is wrong
     types = set(map(type, flat))
     if list in types:
-        raise ValueError("an array must be a rectangle: all lists of one level must be of the same length")
+        raise ValueError(_RAGGED)
     if not types <= {bool, int, float, str}:
         raise ValueError("an array takes only numbers, bools or text")
     if str in types and dtype in (None, DType.BYTES):
@@ -289,28 +299,33 @@ def _array_of(obj: Any, dtype: DType | None) -> NDArray[Any]:
             raise ValueError("an array takes numbers or text, not both")
         if max(map(len, flat)) * len(flat) > _MOST_CHARACTERS:
             raise ValueError("an array has no room for texts of such different lengths; use a list")
-        return items.astype(np.str_)
-    if types <= {float} or str in types or dtype in _FLOATS:
+        return np.array(flat, dtype=np.str_).reshape(shape)
+    if str in types or dtype in _FLOATS:
         try:
-            return items.astype(np.float64)
+            return np.array(flat, dtype=object).astype(np.float64).reshape(shape)
         except (ValueError, OverflowError) as error:
             reason = "got text" if str in types else "got a number that is too large"
             raise ValueError(f"expected {dtype.numpy if dtype else 'numbers'}, {reason}") from error
-    array = np.array(obj)
-    if array.dtype.kind == "O":
+    numbers = np.array(flat)
+    if numbers.dtype.kind == "O":
         raise ValueError("whole numbers must fit in 64 bits")
-    if dtype in (DType.INT64, DType.UINT64) and array.dtype.kind == "f":
-        return _whole_numbers(flat, array)
-    return array
+    if dtype is DType.UINT64 and numbers.dtype.kind == "f" and types == {int} and min(flat) >= 0:
+        numbers = np.array(flat, dtype=np.uint64)  # numpy has read large and small ones together as floats
+    return numbers.reshape(shape)
 
 
-def _whole_numbers(flat: list[Any], array: NDArray[Any]) -> NDArray[Any]:
-    """The 64-bit integers that numpy read as floats, because no one type of its own holds them all; else the array."""
-    for dtype in (np.int64, np.uint64):
-        limits = np.iinfo(dtype)
-        if all(isinstance(item, int) and limits.min <= item <= limits.max for item in flat):
-            return np.array(flat, dtype=dtype).reshape(array.shape)
-    return array
+def _flattened(obj: Any) -> tuple[list[Any], tuple[int, ...]]:
+    """All items of nested lists in one list, and the shape of the lists around them."""
+    if not isinstance(obj, list):
+        return [obj], ()
+    flat: list[Any] = obj
+    shape: tuple[int, ...] = (len(flat),)
+    while flat and isinstance(flat[0], list):
+        if set(map(type, flat)) != {list} or len(set(map(len, flat))) > 1:
+            raise ValueError(_RAGGED)
+        shape = (*shape, len(flat[0]))
+        flat = list(itertools.chain.from_iterable(flat))
+    return flat, shape
 
 
 def coerce(array: NDArray[Any], dtype: DType) -> NDArray[Any]:

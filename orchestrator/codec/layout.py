@@ -185,10 +185,8 @@ class Layout:
         return self.api.batch.input_axis if self.api.batch else None
 
     def _tensor(self, name: str, value: ValueSpec, axis: int | None, *, optional: bool) -> TensorSpec:
-        if axis is not None:
-            carrier = row_codec_of(value.kind).row_carrier(value, axis)
-        else:
-            carrier = codec_of(value.kind).carrier(value)
+        codec = codec_of(value.kind)
+        carrier = codec.carrier(value) if axis is None else row_codec_of(value.kind).row_carrier(value, axis)
         shape = (ANY, *(carrier.shape or (1,))) if self.batched else carrier.shape
         return TensorSpec(name=self.name_of(name), dtype=carrier.dtype, shape=shape, optional=optional)
 

@@ -62,7 +62,7 @@ class _Reader:
         for union in ("anyOf", "oneOf"):
             if union in schema:
                 members = [self.type_of(member) for member in schema[union]]
-                return Any if Any in members else Union[tuple(members)]  # made at run time
+                return Any if Any in members else Union[tuple(members)]  # noqa: UP007  # made at run time
         if "const" in schema:
             return _literal([schema["const"]])
         if "enum" in schema:

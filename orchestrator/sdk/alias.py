@@ -4,11 +4,10 @@ That package is named here and not imported: it stands above this layer, and ser
 """
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Final, cast
 
@@ -41,20 +40,20 @@ def _forget() -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Finds `bentoml`, its modules, and nothing else."""
+    """Finds `bentoml` and its modules, and says why it does not find one."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         top, _, rest = fullname.partition(".")
         if top in _INSIDES:
-            raise ImportError(f"{fullname} is an inside of BentoML; only the public names of bentoml are here", name=fullname)
-        if top != ALIAS:
-            return None
-        real = f"{_PACKAGE}.{rest}" if rest else _PACKAGE
-        if rest and importlib.util.find_spec(real) is None:
-            raise ImportError(_reason(rest), name=fullname)
-        return ModuleSpec(fullname, _Loader(real))
+            raise ImportError(f"{fullname} is an inside of BentoML; use the public names of bentoml", name=fullname)
+        if top == ALIAS:
+            return ModuleSpec(fullname, _Loader(f"{_PACKAGE}.{rest}" if rest else _PACKAGE))
+        if fullname.startswith(f"{_PACKAGE}.") and PathFinder.find_spec(fullname, path) is None:
+            # Also where Python looks for `from bentoml import name`: it goes by the module's own name.
+            raise ImportError(_reason(fullname.removeprefix(f"{_PACKAGE}.")), name=fullname)
+        return None
 
 
 class _Loader(Loader):

@@ -7,11 +7,11 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, NewType, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, Final, NewType, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from pydantic import BaseModel
-from typing_extensions import TypeAliasType
+from typing_extensions import TypeAliasType, is_typeddict
 
 from orchestrator.codec.container import container_of
 from orchestrator.spec import ValueKind
@@ -140,7 +140,7 @@ def _field_types(base: Any) -> list[Any]:
         return []
     try:
         hints = get_type_hints(base)
-    except Exception:  # the user's annotations may be anything; pydantic reports them
+    except Exception:  # noqa: BLE001  # the user's annotations may be anything; pydantic reports them
         return []
     names = {field.name for field in fields(base)} if is_dataclass(base) else hints.keys()
     return [hint for name, hint in hints.items() if name in names]
@@ -158,7 +158,7 @@ def relaxed(annotation: Any, instead: Mapping[ValueKind, Any]) -> Any:
         inner, *metadata = get_args(base)
         return Annotated[relaxed(inner, instead), *metadata]
     if origin in _UNIONS:
-        return Union[tuple(relaxed(member, instead) for member in get_args(base))]  # made at run time
+        return Union[tuple(relaxed(member, instead) for member in get_args(base))]  # noqa: UP007  # made at run time
     kind = kind_of_class(base)
     if kind is not None:
         return instead.get(kind, base)

@@ -29,7 +29,7 @@ _ALIAS_HINT: Final = "with --bentoml, `import bentoml` is this product's own"
 def load_service(
     target: str,
     working_dir: Path,
-    overrides: Sequence[Layer] = (),
+    overrides: Sequence[Layer] | None = None,
     *,
     bentoml: bool = False,
     arguments: Mapping[str, Any] | None = None,
@@ -40,7 +40,8 @@ def load_service(
         target: `module:Class`, or `module` where the module has one service.
         working_dir: folder that the module is imported from; it is put first on `sys.path` and stays there, because
             the user's code may import its neighbours at any time.
-        overrides: what others than `@service` say about how it is run, the weakest first.
+        overrides: what others than `@service` say about how it is run, the weakest first; None where the caller goes by
+            another configuration than the definition's, such as a worker by the exported one.
         bentoml: the module's `import bentoml` means `orchestrator.bentoml`; stays so in this process.
         arguments: what `use_arguments` gives to the module; values that JSON knows.
 
@@ -98,9 +99,7 @@ def _import_failed(name: str, folder: str, error: Exception, hint: str | None) -
     ]
     last = frames[-1] if frames else None
     text = f"importing {name!r} failed: {type(error).__name__}: {error}"
-    return DefinitionError(
-        text, file=last.filename if last else None, line=last.lineno if last else None, hint=hint
-    )
+    return DefinitionError(text, file=last.filename if last else None, line=last.lineno if last else None, hint=hint)
 
 
 def _class_in(module: ModuleType, name: str, module_name: str) -> tuple[str, type]:
@@ -116,7 +115,8 @@ def _class_in(module: ModuleType, name: str, module_name: str) -> tuple[str, typ
             return next(iter(own.items()))
         listed = ", ".join(f"{module_name}:{key}" for key in own)
         raise DefinitionError(
-            f"{module_name!r} has {len(own)} services", hint=f"name one: {listed}" if own else "put @service above a class"
+            f"{module_name!r} has {len(own)} services",
+            hint=f"name one: {listed}" if own else "put @service above a class",
         )
     found = getattr(module, name, None)
     if found is None:
@@ -125,6 +125,6 @@ def _class_in(module: ModuleType, name: str, module_name: str) -> tuple[str, typ
         hint = f"did you mean {module_name}:{near[0]}?" if near else f"its services: {listed}"
         raise DefinitionError(f"module {module_name!r} has no class {name!r}", file=module.__file__, hint=hint)
     if not inspect.isclass(found):
-        hint = _ALIAS_HINT if type(found).__module__.startswith((ALIAS, f"_{ALIAS}")) else None
-        raise DefinitionError(f"{module_name}:{name} is not a class", file=module.__file__, hint=hint)
+        way_out = _ALIAS_HINT if type(found).__module__.startswith((ALIAS, f"_{ALIAS}")) else None
+        raise DefinitionError(f"{module_name}:{name} is not a class", file=module.__file__, hint=way_out)
     return name, found

@@ -58,13 +58,14 @@ _NOT_SHOWN: Final = object()
 _SELF_KINDS: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def read_service(cls: type, target: str, overrides: Sequence[Layer] = ()) -> Definition:
+def read_service(cls: type, target: str, overrides: Sequence[Layer] | None = ()) -> Definition:
     """Reads a class that has `@service`.
 
     Args:
         cls: the class.
         target: `module:Class`, where a worker process will find it.
-        overrides: what others than `@service` say about how it is run, the weakest first.
+        overrides: what others than `@service` say about how it is run, the weakest first; None where the caller goes by
+            another configuration than the definition's.
 
     Raises:
         DefinitionError: with file and line, for anything that could not be served.
@@ -99,10 +100,12 @@ def read_service(cls: type, target: str, overrides: Sequence[Layer] = ()) -> Def
     return Definition(cls, spec, {binding.spec.name: binding for binding in [*bindings, *checks]}, configuration)
 
 
-def _configured(cls: type, name: str, layer: Layer, overrides: Sequence[Layer]) -> Configuration:
+def _configured(cls: type, name: str, layer: Layer, overrides: Sequence[Layer] | None) -> Configuration:
     try:
-        return merge(name, [layer, *overrides])
+        return merge(name, [layer, *(overrides or ())])
     except SettingsError as error:
+        if overrides is None:  # what is missing in the code was said elsewhere
+            return merge(name, [])
         if overrides:
             raise
         raise _at_class(cls, error.message, hint=error.hint) from None
@@ -138,7 +141,9 @@ def _api_methods(cls: type) -> Iterator[tuple[str, Callable[..., Any], ApiOption
     for name in names:
         member = inspect.getattr_static(cls, name)
         if isinstance(member, (staticmethod, classmethod)) and api_options_of(member.__func__):
-            raise _at_function(member.__func__, f"{cls.__name__}.{name}: an API is a plain method", hint="it takes self")
+            raise _at_function(
+                member.__func__, f"{cls.__name__}.{name}: an API is a plain method", hint="it takes self"
+            )
         options = api_options_of(member)
         if options is not None:
             yield name, member, options
@@ -231,7 +236,9 @@ def _annotated(
 
 def _returned(function: Callable[..., Any], annotation: Any) -> tuple[bool, Any]:
     """Whether a method gives a stream, and the type of its result, or of one chunk."""
-    base, *metadata = typing.get_args(annotation) if typing.get_origin(annotation) is typing.Annotated else (annotation,)
+    base, *metadata = (
+        typing.get_args(annotation) if typing.get_origin(annotation) is typing.Annotated else (annotation,)
+    )
     if (typing.get_origin(base) or base) in _ITERATORS:
         item = next(iter(typing.get_args(base)), Any)
         return True, typing.Annotated[item, *metadata] if metadata else item
@@ -244,7 +251,9 @@ def _read_argument(
     function: Callable[..., Any], where: str, parameter: inspect.Parameter, annotation: Any, options: ApiOptions
 ) -> ArgumentSpec:
     if parameter.name in _RESERVED_ARGUMENTS:
-        raise _at_function(function, f"{where}: an argument cannot be called {parameter.name!r}", hint="it names an output")
+        raise _at_function(
+            function, f"{where}: an argument cannot be called {parameter.name!r}", hint="it names an output"
+        )
     value = _describe(function, f"{where}: argument {parameter.name!r}", annotation, "argument", options)
     passing = _PASSING.get(parameter.kind, Passing.KEYWORD)
     default: Any = parameter.default
@@ -290,7 +299,10 @@ def _batch_policy(
     if not arguments:
         raise _at_function(function, f"{where}: a batchable API needs an argument with rows")
     into, out = options.batch_dim
-    for what, value, axis in [*((f"argument {a.name!r}", a.value, into) for a in arguments), ("its result", result, out)]:
+    for what, value, axis in [
+        *((f"argument {a.name!r}", a.value, into) for a in arguments),
+        ("its result", result, out),
+    ]:
         if value.kind is ValueKind.ROWS and axis != 0:
             raise _at_function(function, f"{where}: {what} is a list, so batch_dim must be 0 for it")
         if value.shape is not None and (len(value.shape) <= axis or value.shape[axis] != ANY):
@@ -313,7 +325,9 @@ def _check_routes(cls: type, bindings: list[ApiBinding]) -> None:
     for binding in bindings:
         route = binding.spec.route
         if route in _RESERVED_ROUTES:
-            raise _at_function(binding.function, f"{cls.__name__}.{binding.spec.name}: route {route} is the server's own")
+            raise _at_function(
+                binding.function, f"{cls.__name__}.{binding.spec.name}: route {route} is the server's own"
+            )
         if route in taken:
             raise _at_function(
                 binding.function, f"{cls.__name__}.{binding.spec.name}: route {route} is {taken[route]}'s already"
@@ -328,8 +342,6 @@ def _at_function(function: Callable[..., Any], message: str, *, hint: str | None
 
 def _at_class(cls: type, message: str, *, hint: str | None = None) -> DefinitionError:
     try:
-        return DefinitionError(
-            message, file=inspect.getsourcefile(cls), line=inspect.getsourcelines(cls)[1], hint=hint
-        )
+        return DefinitionError(message, file=inspect.getsourcefile(cls), line=inspect.getsourcelines(cls)[1], hint=hint)
     except (OSError, TypeError):
         return DefinitionError(message, hint=hint)

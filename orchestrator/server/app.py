@@ -34,7 +34,7 @@ from orchestrator.server.mounts import Extension, add_mounts, mounted_lifespans
 from orchestrator.server.openapi import Components, operation_of
 from orchestrator.server.problems import problem, problem_of
 from orchestrator.server.reply import Reply, StreamReply
-from orchestrator.server.streams import StreamResponse, raw_headers, unless_gone
+from orchestrator.server.streams import StreamResponse, raw_headers
 from orchestrator.spec import ApiSpec, ServiceSpec
 
 __all__ = ["DEFAULT_MAX_BODY_BYTES", "FrontendOptions", "create_app"]
@@ -147,18 +147,13 @@ def _add_api(
             started = time.perf_counter()
             in_progress.inc()
             info = call_info_of(request, request_id) if api.context is not None else None
-            call = handler.handle(body, request.headers, request_id, info=info)
             try:
-                reply = await (unless_gone(call, request.receive) if api.stream else call)
-            except CallCancelled as error:
-                reply = problem_of(error, request_id)
-                done()
+                reply = await handler.handle(body, request.headers, request_id, info=info, receive=request.receive)
             except BaseException:
                 done()
                 raise
-            else:
-                if isinstance(reply, Reply):
-                    done()
+            if isinstance(reply, Reply):
+                done()
         metrics.requests.labels(service.name, api.name, str(reply.status)).inc()
         return _response(reply, request_id, done)
 

@@ -8,6 +8,7 @@ from pydantic_core import from_json
 from typing_extensions import TypedDict
 
 from orchestrator.codec import codec_of
+from orchestrator.codec.npy import NPY, read_npy
 from orchestrator.errors import InvalidInput, UnsupportedMedia
 from orchestrator.server.fetch import Fetcher, Location, is_url
 from orchestrator.server.fields import blob_of, fields_of, json_of, object_of, takes_text
@@ -25,7 +26,6 @@ from orchestrator.server.media import (
     is_json,
     is_raw,
 )
-from orchestrator.server.npy import NPY, read_npy
 from orchestrator.spec import ApiSpec, ArgumentSpec, Blob, ValueKind
 
 __all__ = ["ArgumentReader", "readable_types", "sole"]

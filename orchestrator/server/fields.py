@@ -10,10 +10,10 @@ from typing import Any, Final
 from pydantic_core import from_json
 
 from orchestrator.codec.dataframe import form_of
+from orchestrator.codec.npy import NPY, read_npy
 from orchestrator.errors import InvalidInput
 from orchestrator.server.forms import FormPart
 from orchestrator.server.media import FILE_KINDS, JSON, PLAIN, is_files, is_json
-from orchestrator.server.npy import NPY, read_npy
 from orchestrator.spec import ArgumentSpec, Blob, ValueKind, ValueSpec
 
 __all__ = ["blob_of", "fields_of", "json_of", "object_of", "takes_text"]

@@ -4,10 +4,13 @@ body -> plain arguments (`ArgumentReader`) -> `Invoker` -> plain result -> body 
 Everything that can fail raises one of our errors, and becomes a problem in one place.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, Final
+
+from starlette.types import Receive
 
 from orchestrator.engine import Invoker, Outcome
 from orchestrator.errors import OrchestratorError
@@ -17,8 +20,8 @@ from orchestrator.server.fetch import Fetcher
 from orchestrator.server.problems import problem, problem_of
 from orchestrator.server.reply import Reply, StreamReply
 from orchestrator.server.results import ResultWriter
-from orchestrator.server.streams import Framing, StreamBroken, framing_of
-from orchestrator.spec import ApiSpec, CallInfo
+from orchestrator.server.streams import Framing, StreamBroken, framing_of, unless_gone
+from orchestrator.spec import ApiSpec, CallInfo, ValueKind
 
 __all__ = ["ApiHandler"]
 
@@ -26,6 +29,10 @@ _INTERNAL: Final = "the server failed; its log explains it under the request's i
 _UNBUFFERED: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 """A proxy that collects a stream, or answers from it later, takes its point away."""
 logger = logging.getLogger("orchestrator.server")
+
+
+async def _first(source: AsyncGenerator[Outcome, None]) -> Outcome | None:
+    return await anext(source, None)
 
 
 class ApiHandler:
@@ -42,13 +49,20 @@ class ApiHandler:
         self._writer = ResultWriter(api.result)
 
     async def handle(
-        self, body: bytes, headers: Mapping[str, str], request_id: str, *, info: CallInfo | None = None
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        request_id: str,
+        *,
+        info: CallInfo | None = None,
+        receive: Receive | None = None,
     ) -> Reply | StreamReply:
         """Answers one call. Never raises, but for cancellation.
 
         Args:
             headers: of the request, names in lower case.
             info: the request, for methods that take a context.
+            receive: ASGI's, behind the body: tells when the caller has gone, who then needs no stream.
 
         Returns:
             A stream where the API is one and has begun; whoever gets it closes it.
@@ -57,8 +71,10 @@ class ApiHandler:
         try:
             arguments = await self._reader.read(body, headers.get("content-type", ""))
             if self._api.stream:
-                return await self._stream(arguments, accept, request_id, info)
+                return await self._stream(arguments, accept, request_id, info, receive)
             outcome = await self._invoker.call(self._api.name, arguments, info=info, request_id=request_id)
+            if self._api.result.kind is ValueKind.TABLE:  # may load pyarrow, and write a whole file
+                return await asyncio.to_thread(self._reply, outcome, accept)
             return self._reply(outcome, accept)
         except Exception as error:  # noqa: BLE001  # the boundary of a call: it is logged, and has an answer
             return self._failure(error, request_id)
@@ -75,12 +91,12 @@ class ApiHandler:
         return Reply(asked.status, written.content, asked.media_type or written.media_type, headers, asked.headers)
 
     async def _stream(
-        self, arguments: Mapping[str, Any], accept: str, request_id: str, info: CallInfo | None
+        self, arguments: Mapping[str, Any], accept: str, request_id: str, info: CallInfo | None, receive: Receive | None
     ) -> StreamReply:
         source = self._invoker.stream(self._api.name, arguments, info=info, request_id=request_id)
         try:
             # The status line waits for the first chunk, so that an error before it has a status of its own.
-            first = await anext(source, None)
+            first = await (unless_gone(_first(source), receive) if receive else _first(source))
             asked = asked_of(first.effects if first else None)
             framing = framing_of(self._api.result, accept, asked.media_type)
         except BaseException:

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from orchestrator.codec import codec_of
 from orchestrator.codec.media import UNKNOWN, canonical, concrete
+from orchestrator.codec.npy import NPY, write_npy
 from orchestrator.server.media import JSON, is_files, preferred
-from orchestrator.server.npy import NPY, write_npy
 from orchestrator.server.tables import table_types, write_table
 from orchestrator.spec import Blob, ValueKind, ValueSpec
 

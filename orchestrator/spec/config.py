@@ -127,7 +127,7 @@ def _prefix(value: str) -> str:
 
 
 def _growing(values: tuple[float, ...]) -> tuple[float, ...]:
-    if not values or any(b <= a for a, b in zip((0.0, *values), values, strict=False)):
+    if not values or not all(a < b < math.inf for a, b in zip((0.0, *values), values, strict=False)):
         raise ValueError
     return values
 

@@ -198,7 +198,7 @@ class Executor:
             if len(batch) > 1:
                 try:
                     return list(await self._run_merged(batch, invoke))
-                except Exception:  # one by one below, where each error is reported once
+                except Exception:  # noqa: BLE001, S110  # one by one below, where each error is reported once
                     pass
             return [await self._run_one(call, invoke) for call in batch]
         finally:
@@ -210,7 +210,7 @@ class Executor:
             if call.binding.spec.batch is not None:
                 self._check_rows(call.binding, result, call.rows)
             return self._answer(call, result)
-        except Exception as error:  # the worker's boundary: the user's code may raise anything
+        except Exception as error:  # noqa: BLE001  # the worker's boundary: the user's code may raise anything
             return fault_of(error, self._where(call.binding), [call.request_id])
 
     async def _run_merged(self, batch: Sequence[Prepared], invoke: Invoke) -> list[Answer]:

@@ -152,7 +152,7 @@ class _Many:
             sender.send(_response(error), flags=final)
         except asyncio.CancelledError:
             sender.send(_response(CallCancelled("the caller has gone")), flags=final)
-        except Exception as error:  # whatever it is, the request must have its end
+        except Exception as error:  # noqa: BLE001  # whatever it is, the request must have its end
             sender.send(
                 _response(fault_of(error, self._running.definition.spec.name, [request.request_id()])), flags=final
             )

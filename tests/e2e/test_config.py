@@ -16,8 +16,8 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     """A certificate of our own for 127.0.0.1, and its key with the password `hush`."""
     cert, key = folder / "cert.pem", folder / "key.pem"
     subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "1"]
-    made: list[str | Path] = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-passout", "pass:hush", "-keyout", key, "-out", cert]
-    subprocess.run([*made, *subject], check=True, capture_output=True)
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-passout", "pass:hush"]
+    subprocess.run([*made, "-keyout", key, "-out", cert, *subject], check=True, capture_output=True)
     return cert, key
 
 

@@ -214,7 +214,9 @@ def test_an_api_is_called_with_post_only(kinds: TestClient, method: str) -> None
     assert "POST" in answer.headers["allow"]
 
 
-@pytest.mark.parametrize("media", ["multipart/mixed", "Multipart/Related; boundary=x", "image/png", "application/x-npy"])
+@pytest.mark.parametrize(
+    "media", ["multipart/mixed", "Multipart/Related; boundary=x", "image/png", "application/x-npy"]
+)
 def test_a_body_of_a_type_that_the_api_has_no_use_for_is_refused(kinds: TestClient, media: str) -> None:
     detail = problem_of(kinds.post("/text", content=b"x", headers={"content-type": media}), 415)["detail"]
     assert f"this route does not read {media.lower().partition(';')[0]} (it reads application/json" in detail

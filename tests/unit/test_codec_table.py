@@ -273,7 +273,7 @@ def test_a_table_of_any_cells_comes_back_through_json(names: list[str], data: st
         (pd.Period("2020-01"), "2020-01"), (decimal.Decimal("1.50"), "1.50"), (b"x", "x"), ({1}, [1]),
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"), ([1, [2]], [1, [2]]), ({"a": 1}, {"a": 1}),
         (np.float32(0.5), 0.5), (np.array([1, 2]), [1, 2]), (np.array(["x"]), ["x"]), (np.str_("x"), "x"),
-        (2**63, 2**63), (True, True), ([float("nan")], [None]), ([np.datetime64("2020-01-02")], ["2020-01-02"]),
+        (2**63, 2**63), (True, True), ([float("nan")], [None]), ([np.datetime64("2020-01-02")], ["2020-01-02T00:00:00"]),
     ],
     ids=str,
 )  # fmt: skip

@@ -128,6 +128,10 @@ def test_a_document_holds_what_is_not_the_default() -> None:
             {"metrics": {"duration": {"buckets": [1, 1]}}},
             "@service: metrics.duration.buckets=[1, 1]: takes growing seconds above 0",
         ),
+        (
+            {"metrics": {"duration": {"buckets": [1, float("inf")]}}},
+            "@service: metrics.duration.buckets=[1, inf]: takes growing seconds above 0",
+        ),
         ({"ssl": {"version": 3}}, "@service: ssl.version=3: takes 17 or 2"),
         ({"ssl": {"keyfile_password": ["hush"]}}, "@service: ssl.keyfile_password: takes text"),
         (

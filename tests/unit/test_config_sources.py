@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+import orchestrator
 from orchestrator.cli.overrides import read_overrides
-from orchestrator.errors import SettingsError
+from orchestrator.errors import DefinitionError, SettingsError
+from orchestrator.sdk import read_service
 from orchestrator.settings import ConfigFile, Settings
-from orchestrator.spec import Configuration, merge, read_layer
+from orchestrator.spec import Configuration, merge, read_assignment, read_layer
+from orchestrator.worker.instance import load_definition
 
 
 def configured(
@@ -181,9 +184,32 @@ def test_a_wrong_variable_is_named(tmp_path: Path, environment: dict[str, str], 
 
 
 def test_a_variable_that_is_empty_says_nothing() -> None:
-    assert (
-        Settings.load({"ORCHESTRATOR_PORT": "", "ORCHESTRATOR_CONFIG": "", "ORCHESTRATOR_MAX_BODY_MB": ""})
-        == Settings()
-    )
+    empty = {"ORCHESTRATOR_PORT": "", "ORCHESTRATOR_CONFIG": "", "ORCHESTRATOR_MAX_BODY_MB": ""}
+    assert Settings.load(empty) == Settings.load({})
     assert Settings.load({"BENTOML_CONFIG": "x"}).bentoml_config == ConfigFile("BENTOML_CONFIG", "x")
     assert not Settings.load({"NO_COLOR": ""}).color
+
+
+@orchestrator.service(name="Shop", ssl={"enabled": True}, cmd=None)
+class Unfinished:
+    """Says less than it needs: a file has the rest."""
+
+    @orchestrator.api
+    def run(self) -> int:
+        return 1
+
+
+def test_what_is_missing_in_the_code_may_come_from_elsewhere() -> None:
+    with pytest.raises(DefinitionError, match=f"^{__file__}.*@service: ssl: enabled needs certfile"):
+        read_service(Unfinished, "m:Unfinished")
+    with pytest.raises(SettingsError, match=r"^@service: ssl: enabled needs certfile"):
+        read_service(Unfinished, "m:Unfinished", [read_assignment("workers=2", "--set")])
+    whole = read_service(Unfinished, "m:Unfinished", [read_assignment("ssl.certfile=c.pem", "--set")])
+    assert whole.spec.ssl.certfile == "c.pem"
+    assert whole.configuration is not None
+    assert whole.configuration.config.ssl == whole.spec.ssl
+
+
+def test_a_worker_goes_by_the_exported_configuration() -> None:
+    whole = read_service(Unfinished, f"{__name__}:Unfinished", [read_assignment("ssl.certfile=c.pem", "--set")])
+    assert load_definition(whole.spec, Path(__file__).parents[2]).spec == whole.spec

@@ -130,7 +130,16 @@ def test_an_address_that_is_no_public_hosts_is_internal(address: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["8.8.8.8", "1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1"],
+    [
+        "8.8.8.8",
+        "1.1.1.1",
+        "172.32.0.1",
+        "100.128.0.1",
+        "2606:4700::1111",
+        "::ffff:8.8.8.8",
+        "64:ff9b::808:808",
+        "2002:808:808::1",
+    ],
 )
 def test_a_public_address_is_not(address: str) -> None:
     assert not is_internal(address)
@@ -142,7 +151,18 @@ def test_a_url(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "http:/a", "ftp://a", "file:///etc/passwd", "httpx://a", "http://a b", "http://a\n", "x http://a", "http://" + "a" * 9000]
+    "text",
+    [
+        "",
+        "http:/a",
+        "ftp://a",
+        "file:///etc/passwd",
+        "httpx://a",
+        "http://a b",
+        "http://a\n",
+        "x http://a",
+        "http://" + "a" * 9000,
+    ],
 )
 def test_no_url(text: str) -> None:
     assert not is_url(text)
@@ -220,7 +240,9 @@ def test_credentials_in_a_url_are_refused_and_not_repeated(url: str) -> None:
 
 @pytest.mark.parametrize("path", ["long/1001", "chunked/2"])
 def test_a_file_over_the_limit_is_not_read_to_its_end(port: int, path: str) -> None:
-    assert "too long: a call takes 1000 bytes" in str(refusal(fetcher(most_bytes=1000), f"http://127.0.0.1:{port}/{path}"))
+    assert "too long: a call takes 1000 bytes" in str(
+        refusal(fetcher(most_bytes=1000), f"http://127.0.0.1:{port}/{path}")
+    )
 
 
 def test_the_limit_is_for_all_files_of_a_call(port: int) -> None:
@@ -272,6 +294,8 @@ def test_tls_names_the_host_and_checks_its_certificate(tmp_path: Path) -> None:
         return ["127.0.0.1"]
 
     with serving(wrap) as port:
-        error = refusal(Fetcher(most_bytes=10, resolve=resolve, refuses=lambda _: False), f"https://files.example:{port}/file")
+        error = refusal(
+            Fetcher(most_bytes=10, resolve=resolve, refuses=lambda _: False), f"https://files.example:{port}/file"
+        )
     assert named == ["files.example"]
     assert "certificate" in error.message.lower()
