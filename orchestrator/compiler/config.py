@@ -54,7 +54,13 @@ def python_config(
 
 
 def ensemble_config(
-    name: str, *, model: str, inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec], prefix: str, max_batch_size: int
+    name: str,
+    *,
+    model: str,
+    inputs: Iterable[TensorSpec],
+    outputs: Iterable[TensorSpec],
+    prefix: str,
+    max_batch_size: int,
 ) -> Config:
     """The config of a facade: one API of a service with several, as a typed Triton model of its own.
 

@@ -109,7 +109,9 @@ def create_app(
     checks = Checks(service, invoker)
     _add_health(app, checks)
     if service.metrics.enabled:
-        _add_metrics(app, MetricsPage(metrics, engine_metrics), checks)
+        routes = {api.name: service.path_prefix + api.route for api in service.apis}
+        page = MetricsPage(metrics, engine_metrics, namespace=service.metrics.namespace, routes=routes)
+        _add_metrics(app, page, checks)
     _add_client_schema(app, service)
     _add_docs(app, service, components)
     _add_problems(app)
@@ -129,6 +131,7 @@ def _add_api(
 ) -> Endpoint:
     duration = metrics.duration.labels(service.name, api.name)
     in_progress = metrics.in_progress.labels(service.name, api.name)
+    last_request = metrics.last_request.labels(service.name, api.name)
 
     async def endpoint(request: Request) -> Response:
         request_id = _request_id(request)
@@ -146,6 +149,7 @@ def _add_api(
         else:
             started = time.perf_counter()
             in_progress.inc()
+            last_request.set_to_current_time()
             info = call_info_of(request, request_id) if api.context is not None else None
             try:
                 reply = await handler.handle(body, request.headers, request_id, info=info, receive=request.receive)

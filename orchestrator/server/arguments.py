@@ -91,7 +91,7 @@ class ArgumentReader:
         """Reads one body. No body is an object without fields.
 
         Raises:
-            InvalidInput: not what its type says, or not these arguments.
+            InvalidInput: not what its type says, or not these arguments; see `placed`.
             UnsupportedMedia: of a type that the API has no use for.
         """
         media_type = canonical(content_type)
@@ -106,9 +106,18 @@ class ArgumentReader:
         try:
             return self._adapter.validate_python(document)
         except ValidationError as error:
-            raise _invalid(error, within_root=self._root is not None) from error
+            raise _invalid(error) from error
         except RecursionError as error:
             raise InvalidInput("the body is nested too deeply") from error
+
+    def placed(self, error: InvalidInput) -> InvalidInput:
+        """The error with its problems where the caller finds them: in a body that is the argument, from that on."""
+        if self._root is None:
+            return error
+        name = self._root.name
+        problems = [{**p, "loc": p["loc"][1:] if list(p["loc"][:1]) == [name] else p["loc"]} for p in error.problems]
+        message = error.message.removeprefix(f"{name}: ").removeprefix(f"{name}.")
+        return InvalidInput(message, problems=problems, hint=error.hint)
 
     def _of_fields(self, body: bytes, media_type: str, content_type: str) -> Any:
         if not media_type or is_json(media_type):
@@ -133,7 +142,11 @@ class ArgumentReader:
             return self._array
         if media_type in TABLES and self._table is not None:
             return self._table
-        if self._file is None or (not is_raw(media_type) and _has_field(body, self._file.name)):
+        if (
+            self._file is None
+            or media_type.startswith("multipart/")
+            or (not is_raw(media_type) and _has_field(body, self._file.name))
+        ):
             return None  # JSON under another name; a page's script calls it `text/plain`
         return self._file
 
@@ -186,7 +199,7 @@ class ArgumentReader:
             try:
                 return read_npy(body)
             except ValueError as error:
-                raise InvalidInput.at(() if self._root else (argument.name,), str(error)) from error
+                raise InvalidInput.at([argument.name], str(error)) from error
         return Blob(body, content_type)
 
     async def _fetch(self, document: dict[str, Any]) -> None:
@@ -195,10 +208,9 @@ class ArgumentReader:
         wanted: list[tuple[Location, str]] = []
         for argument in self._by_url:
             value = document.get(argument.name)
-            where: Location = () if self._root is not None else (argument.name,)
-            slots: list[tuple[Any, str | int, Any, Location]] = [(document, argument.name, value, where)]
+            slots: list[tuple[Any, str | int, Any, Location]] = [(document, argument.name, value, (argument.name,))]
             if argument.value.kind is ValueKind.MANY and isinstance(value, list):
-                slots = [(value, index, item, (*where, index)) for index, item in enumerate(value)]
+                slots = [(value, index, item, (argument.name, index)) for index, item in enumerate(value)]
             for container, key, item, location in slots:
                 if isinstance(item, str) and is_url(item.strip()):
                     places.append((container, key))
@@ -256,13 +268,9 @@ def _unquoted(text: str) -> str:
     return text.strip().strip("\"'").strip()
 
 
-def _invalid(error: ValidationError, *, within_root: bool) -> InvalidInput:
+def _invalid(error: ValidationError) -> InvalidInput:
     problems = [
-        {
-            "type": p["type"],
-            "loc": list(p["loc"][1:] if within_root else p["loc"]),
-            "msg": p["msg"].removeprefix("Value error, "),
-        }
+        {"type": p["type"], "loc": list(p["loc"]), "msg": p["msg"].removeprefix("Value error, ")}
         for p in error.errors(include_url=False, include_context=False, include_input=False)
     ]
     first = problems[0]

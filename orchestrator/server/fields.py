@@ -72,6 +72,8 @@ def _value(parts: Sequence[FormPart], value: ValueSpec, name: str) -> Any:
         return _table(_only(parts, name), value, name)
     if value.kind is ValueKind.ARRAY and len(parts) == 1 and _is_npy(parts[0]):
         return _array(parts[0], name)
+    if value.kind is ValueKind.ARRAY and len(parts) == 1 and value.shape is None:
+        return _decoded(parts[0], {}, name)  # a lone number is an array, too
     return _json_value(parts, value.json_schema, name)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from starlette.types import Receive
 
 from orchestrator.engine import Invoker, Outcome
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import InvalidInput, OrchestratorError
 from orchestrator.server.arguments import ArgumentReader
 from orchestrator.server.effects import BODILESS, asked_of
 from orchestrator.server.fetch import Fetcher
@@ -128,6 +128,8 @@ class ApiHandler:
         if not isinstance(error, OrchestratorError):
             logger.error("request %s to %s failed%s", request_id, self._api.route, when, exc_info=error)
             return problem(500, "internal", _INTERNAL, request_id)
+        if isinstance(error, InvalidInput):
+            error = self._reader.placed(error)
         reply = problem_of(error, request_id)
         if begun or reply.status >= 500:
             kind = type(error).__name__

@@ -1,11 +1,12 @@
 """Our own counters, and one page with Triton's."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from orchestrator.server.bentoml_metrics import bentoml_page
 from orchestrator.spec import Metrics
 
 __all__ = ["FrontendMetrics", "MetricsPage"]
@@ -43,34 +44,56 @@ class FrontendMetrics:
             multiprocess_mode="livesum",
         )
 
-    def text(self) -> bytes:
-        """The page in Prometheus' text form."""
+        self.last_request = Gauge(
+            f"{config.namespace}_last_request_timestamp_seconds",
+            "When the last call came, in seconds since 1970.",
+            ("service", "api"),
+            registry=self._registry,
+            multiprocess_mode="max",
+        )
+
+    def registry(self) -> CollectorRegistry:
+        """What the page shows: of all front-end processes, where there are several."""
         if not self._multiprocess:
-            return bytes(generate_latest(self._registry))
+            return self._registry
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return bytes(generate_latest(registry))
+        return registry
 
 
 class MetricsPage:
-    """One page: ours, then the engine's.
+    """One page: ours, the engine's, and ours again under BentoML's names.
 
     Args:
         frontend: ours.
+        namespace: that ours begin with.
+        routes: API -> its route.
         engine: reads the engine's page; may fail, and is then left out with a comment that says so.
     """
 
-    def __init__(self, frontend: FrontendMetrics, engine: Callable[[], Awaitable[bytes]] | None) -> None:
+    def __init__(
+        self,
+        frontend: FrontendMetrics,
+        engine: Callable[[], Awaitable[bytes]] | None,
+        *,
+        namespace: str,
+        routes: Mapping[str, str],
+    ) -> None:
         self._frontend = frontend
+        self._namespace = namespace
+        self._routes = routes
         self._engine = engine
 
     async def text(self) -> bytes:
         """The whole page."""
-        page = self._frontend.text()
-        if self._engine is None:
-            return page
-        try:
-            return page + await self._engine()
-        except OSError as error:
-            logger.warning("Triton's metrics cannot be read: %s", error)
-            return page + b"# Triton's metrics cannot be read at the moment\n"
+        registry = self._frontend.registry()
+        page = bytes(generate_latest(registry))
+        engine = b""
+        if self._engine is not None:
+            try:
+                engine = await self._engine()
+            except OSError as error:
+                logger.warning("Triton's metrics cannot be read: %s", error)
+                engine = b"# Triton's metrics cannot be read at the moment\n"
+        again = bentoml_page(registry.collect(), engine, namespace=self._namespace, routes=self._routes)
+        return page + again + engine

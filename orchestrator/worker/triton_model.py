@@ -55,6 +55,7 @@ class TritonPythonModel:
         version = Path(args["model_repository"]) / args["model_version"]
         spec = ServiceSpec.parse((version / SPEC_FILE).read_bytes())
         config = json.loads(args["model_config"])
+        os.environ.update(spec.environment)
         definition = load_definition(spec, _service_folder(config, Path(args["model_repository"]).parent))
         self._running = Running(definition, _worker_index(args["model_instance_name"]))
         if spec.concurrent:

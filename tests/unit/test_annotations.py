@@ -19,8 +19,8 @@ from orchestrator.spec import ValueKind
 from orchestrator.validators import ContentType, DataframeSchema, DType, Shape
 
 Photo = NewType("Photo", PILImage)
-Upload = TypeAliasType("Upload", Annotated[Path, ContentType("text/*")])  # type: ignore[type-arg]
-Array = np.ndarray  # type: ignore[type-arg]
+Upload = TypeAliasType("Upload", Annotated[Path, ContentType("text/*")])
+Array: Any = np.ndarray
 T = TypeVar("T")
 
 
@@ -31,15 +31,15 @@ T = TypeVar("T")
         (bytes | None, ValueKind.BLOB, True),
         (Path, ValueKind.FILE, False),
         (pathlib.PosixPath, ValueKind.FILE, False),
-        (Optional[Path], ValueKind.FILE, True),
-        (Union[None, Path], ValueKind.FILE, True),
+        (Optional[Path], ValueKind.FILE, True),  # noqa: UP045
+        (Union[None, Path], ValueKind.FILE, True),  # noqa: UP007
         (Upload, ValueKind.FILE, False),
         (Upload | None, ValueKind.FILE, True),
         (PIL.Image.Image, ValueKind.IMAGE, False),
         (PILImage, ValueKind.IMAGE, False),
         (Photo, ValueKind.IMAGE, False),
         (PILImage | None, ValueKind.IMAGE, True),
-        (Annotated[Optional[Annotated[PILImage, "x"]], "y"], ValueKind.IMAGE, True),
+        (Annotated[Annotated[PILImage, "x"] | None, "y"], ValueKind.IMAGE, True),
         (pd.DataFrame, ValueKind.TABLE, False),
         (pd.DataFrame | None, ValueKind.TABLE, True),
         (Array, ValueKind.ARRAY, False),
@@ -111,7 +111,7 @@ class Box(BaseModel, Generic[T]):
 
 class Arbitrary(BaseModel):
     model_config = ConfigDict(arbitrary_types_allowed=True)
-    array: Array
+    array: np.ndarray[Any, Any]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_what_is_no_json_inside_of_something_else_is_refused(annotation: Any, in
 @pytest.mark.parametrize(
     "annotation",
     [
-        Path | str, Union[Path, bytes], PILImage | Path, Array | int, pd.DataFrame | dict[str, int] | None,
+        Path | str, Path | bytes, PILImage | Path, Array | int, pd.DataFrame | dict[str, int] | None,
         list[Path] | Path, list[Path] | str, Path | int | None,
     ],
     ids=str,
@@ -203,8 +203,8 @@ def test_a_result_of_text_may_have_a_media_type() -> None:
 
 
 def test_pydantics_own_way_to_write_a_type_is_respected() -> None:
-    serialised = Annotated[
-        Array,
+    serialised: Any = Annotated[
+        np.ndarray,
         BeforeValidator(np.array),
         PlainSerializer(lambda array: array.tolist()),
         WithJsonSchema({"type": "array"}),
@@ -212,7 +212,7 @@ def test_pydantics_own_way_to_write_a_type_is_respected() -> None:
 
     class Model(BaseModel):
         model_config = ConfigDict(arbitrary_types_allowed=True)
-        array: serialised  # type: ignore[valid-type]
+        array: serialised
 
     assert describe(Model, "argument").kind is ValueKind.JSON
 

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import types
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +31,7 @@ def test_nothing_heavy_is_imported_with_the_package() -> None:
 
 def test_a_tensor_is_known_by_its_package_and_name() -> None:
     for package, module in (("torch", "torch"), ("tensorflow", "tensorflow.python.framework.tensor")):
-        tensor = types.new_class("Tensor", (), {}, lambda body, module=module: body.update(__module__=module))
+        tensor = type("Tensor", (), {"__module__": module})
         assert container_of(tensor) == package
         assert container_of(type("Mine", (tensor,), {})) == package
         value = describe(tensor, "argument")
@@ -69,7 +68,7 @@ class TestTorch:
             arrive(self.torch.Tensor, [1e300], NOWHERE)
 
     def test_the_markers_hold(self) -> None:
-        annotation = Annotated[self.torch.Tensor, DType("float16"), Shape((-1, 2))]
+        annotation: Any = Annotated[self.torch.Tensor, DType("float16"), Shape((-1, 2))]
         value = describe(annotation, "argument")
         assert (value.dtype, value.shape, value.container) == (TensorType.FP16, (-1, 2), "torch")
         assert arrive(annotation, [[1, 2]], NOWHERE).dtype is self.torch.float16
@@ -106,7 +105,7 @@ class TestTorch:
         assert sent_back(torch.Tensor, torch.tensor([[1, 2]])) == b"[[1,2]]"
 
     def test_a_declared_dtype_is_kept(self) -> None:
-        half = Annotated[self.torch.Tensor, DType("float16")]
+        half: Any = Annotated[self.torch.Tensor, DType("float16")]
         assert give(half, self.torch.tensor([1.5], dtype=self.torch.bfloat16)).dtype == np.float16
         with pytest.raises(ValueError, match="expected dtype int32"):
             give(Annotated[self.torch.Tensor, DType("int32")], self.torch.tensor([1.5]))
@@ -115,7 +114,7 @@ class TestTorch:
         torch = self.torch
         ragged = torch.nested.nested_tensor([torch.ones(1), torch.ones(2)])
         for tensor in (ragged, torch.ones(1, device="meta"), torch.tensor([1j])):
-            with pytest.raises(ValueError, match="no form as an array|cannot be sent"):
+            with pytest.raises(ValueError, match=r"no form as an array|cannot be sent"):
                 give(torch.Tensor, tensor)
 
     def test_a_method_may_return_an_array_or_lists_instead(self) -> None:
@@ -141,9 +140,10 @@ class TestTorch:
         assert give(self.torch.Tensor, arrived, rows=True).tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
     def test_lists_and_none(self) -> None:
-        many = arrive(list[self.torch.Tensor], [[1.5], [[1]]], NOWHERE)  # type: ignore[name-defined]
-        assert [tuple(tensor.shape) for tensor in many] == [(1,), (1, 1)]
-        assert arrive(self.torch.Tensor | None, None, NOWHERE) is None
+        tensor: Any = self.torch.Tensor
+        many = arrive(list[tensor], [[1.5], [[1]]], NOWHERE)
+        assert [tuple(one.shape) for one in many] == [(1,), (1, 1)]
+        assert arrive(tensor | None, None, NOWHERE) is None
 
 
 class TestTensorflow:
