@@ -27,10 +27,12 @@ class Engine:
     Attributes:
         grpc_url: `host:port`; None where the service needs no Triton.
         metrics_url: of its Prometheus page, or None where it has none that we know.
+        repository: that it reads, where that is ours.
     """
 
     grpc_url: str | None
     metrics_url: str | None
+    repository: Path | None = None
 
 
 @contextmanager
@@ -48,7 +50,8 @@ def engine_for(triton: str, definition: Definition, working_dir: Path) -> Genera
     """
     if definition.spec.placement is Placement.FRONTEND:
         note(f"{definition.spec.name} mounts an application, so it runs on the front-end; no Triton is needed")
-        yield Engine(None, None)
+        with tempfile.TemporaryDirectory(prefix="orchestrator-repository-") as folder:
+            yield Engine(None, None, Path(folder))
     elif triton == "embedded":
         with _embedded(definition, working_dir) as engine:
             yield engine
@@ -70,7 +73,7 @@ def _embedded(definition: Definition, working_dir: Path) -> Generator[Engine, No
         note(f"Triton runs: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics {server.metrics_url}")
         note(f"loading {definition.spec.name}")
         asyncio.run(_load(server, plan.models))
-        yield Engine(server.grpc_url, server.metrics_url)
+        yield Engine(server.grpc_url, server.metrics_url, repository)
         note("stopping Triton")
 
 

@@ -12,10 +12,13 @@ from orchestrator.cli.deployment import run_deployment_hooks
 from orchestrator.cli.engine import engine_for
 from orchestrator.cli.frontend import FrontendPlan, check_tls, listen, run_frontend
 from orchestrator.cli.loading import Assignments, Bentoml, ConfigPath, WorkingDir, load, note_dropped
+from orchestrator.cli.reload import run_reloading
 from orchestrator.cli.template import TemplateArguments, TemplateFile, read_template
 from orchestrator.settings import Settings
 
 __all__ = ["serve"]
+
+_SERVICE_FLAGS = frozenset({"--working-dir", "--config", "--set", "--bentoml", "--arg", "--arg-file"})
 
 
 def serve(
@@ -31,6 +34,9 @@ def serve(
     arg: TemplateArguments = None,
     arg_file: TemplateFile = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Front-end processes (not workers of the service).")] = 1,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Load the service again whenever its folder changes.")
+    ] = False,
     triton: Annotated[
         str, typer.Option(help="embedded: start one; grpc://host:8001: use one that runs.", metavar="embedded|URL")
     ] = "embedded",
@@ -78,13 +84,27 @@ def serve(
                     workers=workers,
                 )
                 try:
-                    run_frontend(plan, sock)
+                    if reload:
+                        run_reloading(plan, sock, engine, _export_command(service))
+                    else:
+                        run_frontend(plan, sock)
                 finally:
                     # Stopping takes its time; a second Ctrl-C must not leave half of it behind.
                     signal.signal(signal.SIGTERM, signal.SIG_IGN)
                     signal.signal(signal.SIGINT, signal.SIG_IGN)
         except KeyboardInterrupt:
             sys.exit(0)
+
+
+def _export_command(service: str) -> list[str]:
+    """The `orchestrator export` of the same service: this command's own flags, as far as they say what the service is."""
+    command = ["export", service]
+    words = iter(sys.argv)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name in _SERVICE_FLAGS:
+            command += [word] if equals or name == "--bentoml" else [word, next(words, "")]
+    return command
 
 
 def _stop_on_sigterm() -> None:

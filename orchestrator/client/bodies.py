@@ -46,7 +46,8 @@ def request_body(endpoint: Endpoint, args: Sequence[Any], kwargs: Mapping[str, A
         InvalidInput: a value cannot be sent, or its file cannot be read.
     """
     if endpoint.root is not None:
-        return _root_body(endpoint.root, endpoint.bind_root(args, kwargs))
+        alone = endpoint.bind_root(args, kwargs)
+        return _root_body(endpoint.root, *alone) if alone else ("application/json", b"")
     given = endpoint.bind(args, kwargs)
     forms = {name: form_of(endpoint.parameters[name]) for name in given}
     if not any(forms[name] in _FILES or _is_content(value) for name, value in given.items()):

@@ -69,15 +69,15 @@ class Endpoint:
             raise TypeError(f"{self.name}() misses {', '.join(map(repr, missing))}")
         return given
 
-    def bind_root(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """The one value that is the whole body.
+    def bind_root(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The one value that is the whole body, or none, which is for the server to judge.
 
         Raises:
             TypeError: it is not given alone and by position.
         """
-        if kwargs or len(args) != 1:
+        if kwargs or len(args) > 1:
             raise TypeError(f"{self.name}() takes exactly one argument, by position: it is the whole body")
-        return args[0]
+        return tuple(args)
 
 
 def read_schema(document: bytes) -> dict[str, Endpoint]:

@@ -8,6 +8,7 @@ import json
 import mimetypes
 from collections.abc import Callable, Iterator, Mapping
 from email.message import Message
+from email.utils import collapse_rfc2231_value
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -15,13 +16,20 @@ import numpy as np
 import orjson
 
 from orchestrator.client.endpoints import Endpoint, Form, form_of
+from orchestrator.codec.npy import NPY, read_npy
 
-__all__ = ["ChunkReader", "result_of"]
+__all__ = ["ChunkReader", "accepted", "result_of"]
 
 _JSON: Final = ("application/json", "application/x-ndjson")
 _FILES: Final = (Form.FILE, Form.IMAGE)
 _JSON_DECODER: Final = json.JSONDecoder()
 _MOST_NAME: Final = 200
+
+
+def accepted(endpoint: Endpoint) -> str:
+    """What to ask for, in the words of the header `Accept`."""
+    exact = form_of(endpoint.output) is Form.TENSOR and not endpoint.stream
+    return f"{NPY}, */*;q=0.5" if exact else "*/*"
 
 
 def result_of(endpoint: Endpoint, headers: Mapping[str, str], body: bytes, folder: Callable[[], Path]) -> Any:
@@ -35,20 +43,18 @@ def result_of(endpoint: Endpoint, headers: Mapping[str, str], body: bytes, folde
         A `str`, `bytes`, numpy array, pandas table, image, path of a file, or what JSON has.
     """
     form = form_of(endpoint.output)
-    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type in _JSON and form not in _FILES:
+    content_type = headers.get("content-type", "")
+    if form in _FILES and _essence(content_type) == "multipart/mixed":
+        return [_file(form, its, content, folder) for its, content in _parts(content_type, body)]
+    if _essence(content_type) in _JSON and (form not in _FILES or body == b"null"):
         return _from_json(orjson.loads(body), endpoint.output, form)
+    if _essence(content_type) == NPY:
+        return read_npy(body)
     if form is Form.BYTES:
         return body
-    if form is Form.TEXT or (form not in _FILES and media_type.startswith("text/")):
+    if form is Form.TEXT or (form not in _FILES and content_type.startswith("text/")):
         return body.decode()
-    if media_type in _JSON and body == b"null":
-        return None
-    if form is Form.IMAGE:
-        from PIL import Image
-
-        return Image.open(io.BytesIO(body))
-    return _saved(folder(), headers, media_type, body)
+    return _file(form, headers, body, folder)
 
 
 class ChunkReader:
@@ -60,8 +66,7 @@ class ChunkReader:
     def __init__(self, endpoint: Endpoint, headers: Mapping[str, str]) -> None:
         self._schema = endpoint.output
         self._form = form_of(endpoint.output)
-        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-        self._lines = media_type == "application/x-ndjson"
+        self._lines = _essence(headers.get("content-type", "")) == "application/x-ndjson"
         self._text = codecs.getincrementaldecoder("utf-8")()
         self._rest = ""
 
@@ -121,22 +126,49 @@ def _dtype(schema: Mapping[str, Any]) -> Any:
     return None
 
 
-def _saved(folder: Path, headers: Mapping[str, str], media_type: str, body: bytes) -> Path:
+def _essence(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _parts(content_type: str, body: bytes) -> Iterator[tuple[Mapping[str, str], bytes]]:
+    """Headers and content of the parts of a `multipart/mixed` body."""
+    boundary = _parameter("content-type", content_type, "boundary") or ""
+    for part in body.split(f"--{boundary}".encode())[1:-1]:
+        head, _, content = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
+        lines = (line.partition(":") for line in head.decode(errors="replace").split("\r\n"))
+        yield {name.strip().lower(): value.strip() for name, _, value in lines}, content.removesuffix(b"\r\n")
+
+
+def _file(form: Form, headers: Mapping[str, str], content: bytes, folder: Callable[[], Path]) -> Any:
+    if form is Form.IMAGE:
+        from PIL import Image
+
+        return Image.open(io.BytesIO(content))
     name = _filename(headers.get("content-disposition", ""))
     if name is None:
-        name = f"result{mimetypes.guess_extension(media_type) or ''}"
+        name = f"result{mimetypes.guess_extension(_essence(headers.get('content-type', ''))) or ''}"
+    return _saved(folder(), name, content)
+
+
+def _saved(folder: Path, name: str, content: bytes) -> Path:
     pure = PurePosixPath(name)
     for number in itertools.count(1):
         path = folder / (name if number == 1 else f"{pure.stem}-{number}{pure.suffix}")
         with contextlib.suppress(FileExistsError), path.open("xb") as file:
-            file.write(body)
+            file.write(content)
             break
     return path
 
 
 def _filename(disposition: str) -> str | None:
     """The last part of the name that the server gives: never a path of its choice."""
-    message = Message()
-    message["content-disposition"] = disposition
-    name = PurePosixPath((message.get_filename() or "").replace("\\", "/")).name
+    given = _parameter("content-disposition", disposition, "filename") or ""
+    name = PurePosixPath(given.replace("\\", "/")).name
     return name[-_MOST_NAME:] if name not in ("", ".", "..") and name.isprintable() else None
+
+
+def _parameter(header: str, value: str, name: str) -> str | None:
+    message = Message()
+    message[header] = value
+    found = message.get_param(name, header=header)
+    return collapse_rfc2231_value(found) if found else None

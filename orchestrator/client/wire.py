@@ -11,6 +11,7 @@ import orjson
 
 from orchestrator.client.bodies import jsonable, request_body
 from orchestrator.client.endpoints import Endpoint
+from orchestrator.client.results import accepted
 from orchestrator.errors import (
     BackendUnavailable,
     CallError,
@@ -65,7 +66,7 @@ def build_call(endpoint: Endpoint, args: Sequence[Any], kwargs: Mapping[str, Any
         InvalidInput: a value cannot be sent.
     """
     content_type, body = request_body(endpoint, args, kwargs)
-    return WireRequest("POST", endpoint.route, {"content-type": content_type}, body)
+    return WireRequest("POST", endpoint.route, {"content-type": content_type, "accept": accepted(endpoint)}, body)
 
 
 def read_reply(status: int, headers: Mapping[str, str], body: bytes) -> Any:

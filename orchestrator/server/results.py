@@ -11,7 +11,7 @@ from urllib.parse import quote
 from orchestrator.codec import codec_of
 from orchestrator.codec.media import UNKNOWN, canonical, concrete
 from orchestrator.codec.npy import NPY, write_npy
-from orchestrator.server.media import JSON, is_files, preferred
+from orchestrator.server.media import CSV, JSON, is_files, preferred
 from orchestrator.server.tables import table_types, write_table
 from orchestrator.spec import Blob, ValueKind, ValueSpec
 
@@ -77,7 +77,8 @@ class ResultWriter:
                 return _several(plain, value.item or value)
             case ValueKind.TABLE:
                 media_type = preferred(accept, self._offers)
-                return Body(write_table(value, plain, media_type), media_type, _VARIES)
+                told = f"{CSV}; charset=utf-8" if media_type == CSV else media_type
+                return Body(write_table(value, plain, media_type), told, _VARIES)
             case ValueKind.ARRAY:
                 if preferred(accept, self._offers) == NPY:
                     return Body(write_npy(plain), NPY, _VARIES)

@@ -1,6 +1,5 @@
 """The `Backend` over Triton's gRPC."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -9,7 +8,8 @@ import grpc
 from tritonclient.grpc import service_pb2
 
 from orchestrator.engine.backend import InferRequest, InferResponse
-from orchestrator.errors import BackendUnavailable
+from orchestrator.errors import BackendUnavailable, CallError
+from orchestrator.triton.calls import Calls
 from orchestrator.triton.channel import open_channel
 from orchestrator.triton.faults import from_status
 from orchestrator.triton.messages import decode_response, encode_request, parse_response
@@ -18,7 +18,7 @@ __all__ = ["TritonBackend"]
 
 _SERVICE = "/inference.GRPCInferenceService/"
 _READY_S = 2.0
-_SETTLE_S = 0.05
+_CLOSE_S = 1.0
 
 
 class TritonBackend:
@@ -32,7 +32,7 @@ class TritonBackend:
 
     def __init__(self, grpc_url: str) -> None:
         self._url = grpc_url
-        self._calls: _Calls | None = None
+        self._connection: _Connection | None = None
         self._closed = False
 
     async def open(self) -> None:
@@ -41,111 +41,80 @@ class TritonBackend:
     async def infer(self, request: InferRequest) -> InferResponse:
         """Runs a model that gives one answer. Fixed-size outputs are read-only arrays.
 
+        Who is cancelled while waiting, or runs out of time, is released at once; Triton is told a second later.
+
         Raises:
             CallError: see `Backend`.
         """
         data = encode_request(request)
+        connection = self._open()
         try:
-            answer: bytes = await self._open().infer(data, timeout=request.timeout_s)
+            answer = await connection.calls.answer(connection.infer(data), request.timeout_s)
         except grpc.aio.AioRpcError as exc:
             error = from_status(exc.code(), exc.details() or "")
             raise error from error.__cause__
-        except asyncio.CancelledError:
-            self._raise_if_closed()
-            raise
         return parse_response(answer)
 
     async def stream(self, request: InferRequest) -> AsyncGenerator[InferResponse, None]:
-        """Runs a model that gives any number of answers, over a connection's stream of its own.
+        """Runs a model that gives any number of answers, over a stream of its own.
 
-        Closing the generator cancels the inference. `request.timeout_s` is for the whole stream.
+        Closing the generator ends the inference soon after. `request.timeout_s` is for the whole stream.
 
         Raises:
             CallError: see `Backend`.
         """
-        # One message and then the end: Triton closes its side after the last answer.
-        call = self._open().stream(
-            iter((encode_request(request),)),
-            timeout=request.timeout_s,
-            # Not with the metadata triton_grpc_error: it gives an error a code, and crashes Triton 24.10 once in some
-            # hundred errors. The text suffices: our worker's says which error it is, and Triton's own are known.
-        )
+        # One message and then the end: Triton closes its side after the last answer. No metadata triton_grpc_error: it
+        # would give an error a code, and crashes Triton 24.10 once in some hundred errors. The text suffices: our
+        # worker's says which error it is, and Triton's own are known.
+        data = encode_request(request)
+        connection = self._open()
+        call = connection.stream(iter((data,)))
         try:
-            async for message in call:
-                if message.error_message:
-                    await _settle(call)
-                    raise from_status(grpc.StatusCode.UNKNOWN, message.error_message)
-                answer = message.infer_response
-                if answer.outputs:
-                    yield decode_response(answer)
-        except GeneratorExit:
-            await _settle(call)
-            raise
+            async with contextlib.aclosing(connection.calls.parts(call, request.timeout_s)) as parts:
+                async for message in parts:
+                    if message.error_message:
+                        raise from_status(grpc.StatusCode.UNKNOWN, message.error_message)
+                    if message.infer_response.outputs:  # the last one may have none
+                        yield decode_response(message.infer_response)
         except grpc.aio.AioRpcError as exc:
             error = from_status(exc.code(), exc.details() or "")
             raise error from error.__cause__
-        except asyncio.CancelledError:
-            self._raise_if_closed()
-            raise
-        finally:
-            call.cancel()  # does nothing to a stream that has ended
 
     async def ready(self, model: str) -> bool:
         """Whether Triton says that the model is loaded. It says so with a dead worker, too: probe to be sure."""
+        data = service_pb2.ModelReadyRequest(name=model).SerializeToString()
         try:
-            answer = await self._open().ready(service_pb2.ModelReadyRequest(name=model), timeout=_READY_S)
-        except (grpc.aio.AioRpcError, BackendUnavailable):
+            connection = self._open()
+            answer = await connection.calls.answer(connection.ready(data), _READY_S)
+        except (grpc.aio.AioRpcError, CallError):
             return False
-        except asyncio.CancelledError:
-            if self._closed:
-                return False
-            raise
-        return bool(answer.ready)
+        return bool(service_pb2.ModelReadyResponse.FromString(answer).ready)
 
     async def close(self) -> None:
-        """Closes the connection; calls in flight fail with `BackendUnavailable`."""
+        """Closes the connection; calls in flight fail with `BackendUnavailable`. It takes up to a second."""
         self._closed = True
-        if self._calls is not None:
-            await self._calls.channel.close()
+        if self._connection is not None:
+            await self._connection.calls.close()
+            # Time to end for what is in flight, not to be cancelled in the moment of its end (see `calls.py`).
+            await self._connection.channel.close(grace=_CLOSE_S)
 
-    def _open(self) -> "_Calls":
+    def _open(self) -> "_Connection":
         if self._closed:
             raise BackendUnavailable("the connection to Triton is closed")
-        if self._calls is None:
-            self._calls = _Calls(open_channel(self._url))
-        return self._calls
-
-    def _raise_if_closed(self) -> None:
-        """Tells our own `close`, which gRPC reports as a cancellation, from one of the caller's task."""
-        task = asyncio.current_task()
-        if self._closed and task is not None and not task.cancelling():
-            raise BackendUnavailable("the connection to Triton was closed during the call")
+        if self._connection is None:
+            self._connection = _Connection(open_channel(self._url))
+        return self._connection
 
 
-async def _settle(call: Any) -> None:
-    """Lets a stream that is about to end do so.
-
-    A cancellation that crosses the end of a stream leaves its request in flight in Triton for ever, and the server's
-    exit then takes its whole time limit (24.10). Who closes a stream has often just read its last answer.
-    """
-    with contextlib.suppress(TimeoutError, grpc.aio.AioRpcError):
-        async with asyncio.timeout(_SETTLE_S):
-            async for _ in call:
-                pass
-
-
-class _Calls:
-    """A channel and the three methods that are called over it."""
+class _Connection:
+    """A channel, the calls over it, and the three methods that are called."""
 
     def __init__(self, channel: Any) -> None:
         self.channel = channel
+        self.calls = Calls()
         # No serializers where `messages.py` does it; gRPC would also swallow what they raise.
         self.infer = channel.unary_unary(f"{_SERVICE}ModelInfer")
+        self.ready = channel.unary_unary(f"{_SERVICE}ModelReady")
         self.stream = channel.stream_stream(
             f"{_SERVICE}ModelStreamInfer", response_deserializer=service_pb2.ModelStreamInferResponse.FromString
-        )
-        self.ready = channel.unary_unary(
-            f"{_SERVICE}ModelReady",
-            request_serializer=service_pb2.ModelReadyRequest.SerializeToString,
-            response_deserializer=service_pb2.ModelReadyResponse.FromString,
         )

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
+import httpx2
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from orchestrator.testing import local_client
+from tests.integration.live import live_server
 from tests.integration.test_bodies import PNG, image
 from tests.integration.test_calls import problem_of
 from tests.services.media import Media
@@ -42,11 +44,7 @@ def test_an_image_is_its_bytes(media: TestClient) -> None:
         ("a.svg", 'attachment; filename="a.svg"', "image/svg+xml"),
         ("a.png", 'inline; filename="a.png"', "image/png"),
         ("a", 'attachment; filename="a"', "application/octet-stream"),
-        (
-            'a "b"; c=d.csv',
-            "attachment; filename=\"a _b_; c=d.csv\"; filename*=UTF-8''a%20_b_%3B%20c%3Dd.csv",
-            "text/csv",
-        ),
+        ('a "b"; c=d.csv', 'attachment; filename="a _b_; c=d.csv"', "text/csv"),
         ("é€.csv", "attachment; filename=\"__.csv\"; filename*=UTF-8''%C3%A9%E2%82%AC.csv", "text/csv"),
         ("a\r\nx: y.csv", 'attachment; filename="a__x: y.csv"', "text/csv"),
     ],
@@ -57,8 +55,7 @@ def test_a_file_has_a_name_that_no_browser_misreads(
     answer = media.post("/report", json={"name": name})
     assert answer.content == b"a,b\n1,2\n"
     assert answer.headers["content-type"] == media_type
-    told = answer.headers["content-disposition"]
-    assert told == disposition or told.split("; filename*")[0] == disposition
+    assert answer.headers["content-disposition"] == disposition
 
 
 def test_bytes_have_no_name(media: TestClient) -> None:
@@ -78,10 +75,10 @@ def test_several_files_are_parts(media: TestClient) -> None:
     head = f"Content-Type: {answer.headers['content-type']}\r\n\r\n".encode()
     message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + answer.content)
     assert message.get_content_type() == "multipart/mixed"
-    parts = list(message.iter_parts())  # type: ignore[attr-defined]
+    parts = list(message.iter_parts())
     assert [part.get_payload(decode=True) for part in parts] == [b"\r\n--x\r\n"] * 2
     assert {part.get_content_type() for part in parts} == {"text/plain"}
-    assert all(part.get_filename().endswith("ü.txt") for part in parts)
+    assert answer.content.count(b"%C3%BC.txt") == 2
 
 
 def test_an_array_is_lists_or_a_numpy_file(media: TestClient) -> None:
@@ -145,13 +142,20 @@ def test_an_accept_header_never_keeps_an_answer_back(media: TestClient, accept: 
 
 
 def test_status_headers_and_cookies(media: TestClient) -> None:
-    answer = media.post("/answer", json={"status": 201, "header": "X-Two", "value": "ü"})
+    answer = media.post("/answer", json={"status": 201, "header": "X-Two", "value": "v"})
     assert (answer.status_code, answer.text) == (201, "done")
     raw = [(name.lower(), value) for name, value in answer.headers.raw]
-    assert [value for name, value in raw if name == b"x-two"] == ["ü".encode("latin-1"), "ü!".encode("latin-1")]
+    assert [value for name, value in raw if name == b"x-two"] == [b"v", b"v!"]
     cookies = [value.decode() for name, value in raw if name == b"set-cookie"]
     assert cookies[0] == "first=1; Path=/; SameSite=lax"
     assert cookies[1] == 'second="a b"; HttpOnly; Max-Age=60; Path=/x; SameSite=strict; Secure'
+
+
+@pytest.mark.parametrize(("text", "sent"), [("ü", b"\xfc"), ("€", b"\xe2\x82\xac")])
+def test_a_header_may_be_more_than_ascii(text: str, sent: bytes) -> None:
+    with live_server(Media) as url:
+        answer = httpx2.post(f"{url}/answer", json={"status": 200, "header": "x", "value": text}, trust_env=False)
+    assert (b"x", sent) in [(name.lower(), value) for name, value in answer.headers.raw]
 
 
 def test_a_content_type_of_the_methods_own_replaces_ours(media: TestClient) -> None:

@@ -1,0 +1,120 @@
+"""`serve --reload`: new code in front of the same Triton.
+
+The front-end runs in a process of its own. When a file of the service's folder changes, a fresh interpreter exports the service
+again; Triton loads the new version beside the old one, and the front-end process is replaced. The port stays open all the while,
+so a request in between waits. Code that does not load is reported, and the old version goes on.
+"""
+
+import asyncio
+import ctypes
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Final
+
+import watchfiles
+
+from orchestrator.cli.console import fail, note, say
+from orchestrator.cli.engine import Engine
+from orchestrator.cli.frontend import FrontendPlan, run_frontend
+from orchestrator.errors import ServerProcessError, SettingsError
+from orchestrator.spec import SPEC_FILE, ServiceSpec
+from orchestrator.triton import Control
+
+__all__ = ["run_reloading"]
+
+_PR_SET_PDEATHSIG: Final = 1
+_STOP_S: Final = 8
+_WATCHED: Final = (".py", ".yaml", ".yml", ".toml", ".json")
+
+
+def run_reloading(plan: FrontendPlan, sock: socket.socket, engine: Engine, export_command: Sequence[str]) -> None:
+    """Serves until SIGTERM or Ctrl-C, always the latest code that loads.
+
+    Args:
+        engine: with the repository that its Triton reads.
+        export_command: arguments of `orchestrator` that write the service there.
+    """
+    if engine.repository is None:
+        raise SettingsError("--reload needs a Triton of its own", hint="leave out --triton")
+    process = _start(plan, sock)
+    try:
+        for changes in watchfiles.watch(plan.working_dir, watch_filter=_Sources(), raise_interrupt=True):
+            names = sorted({Path(path).name for _, path in changes})
+            note(f"{', '.join(names)} changed: loading again")
+            fresh = _exported(plan, engine.repository, export_command)
+            if fresh is None:
+                note("the version before it goes on")
+                continue
+            try:
+                if engine.grpc_url is not None:
+                    asyncio.run(_load(engine.grpc_url, fresh))
+            except ServerProcessError as error:
+                fail(error)
+                note("the version before it goes on")
+                continue
+            _stop(process)
+            plan = plan.model_copy(update={"service": fresh})
+            process = _start(plan, sock)
+            say(f"reloaded {fresh.name}")
+    finally:
+        _stop(process)
+
+
+class _Sources(watchfiles.DefaultFilter):
+    """Code and configuration; what tools and editors leave beside it is not either."""
+
+    def __call__(self, change: watchfiles.Change, path: str) -> bool:
+        return path.endswith(_WATCHED) and super().__call__(change, path)
+
+
+def _exported(plan: FrontendPlan, repository: Path, command: Sequence[str]) -> ServiceSpec | None:
+    """The service as it is now, read by a fresh interpreter; None where it does not load, which that one has explained."""
+    outcome = subprocess.run(
+        [sys.executable, "-m", "orchestrator", *command, "--repository", str(repository), "--json"],
+        stdout=subprocess.DEVNULL,
+        check=False,
+    )
+    if outcome.returncode != 0:
+        return None
+    fresh = ServiceSpec.parse((repository / plan.service.name / "1" / SPEC_FILE).read_bytes())
+    # Triton looks at times: changed code behind an unchanged config is new to it only so.
+    os.utime(repository / fresh.name / "config.pbtxt")
+    os.utime(repository / fresh.name / "1" / "model.py")
+    return fresh
+
+
+async def _load(grpc_url: str, service: ServiceSpec) -> None:
+    control = Control(grpc_url)
+    try:
+        await control.load_model(service.name)
+        for api in service.apis if len(service.methods) > 1 else ():
+            await control.load_model(f"{service.name}.{api.name}")
+    finally:
+        await control.close()
+
+
+def _start(plan: FrontendPlan, sock: socket.socket) -> BaseProcess:
+    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(plan.model_dump_json(), sock))
+    process.start()
+    return process
+
+
+def _serve(plan: str, sock: socket.socket) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent, which then stops us
+    run_frontend(FrontendPlan.model_validate_json(plan), sock)
+
+
+def _stop(process: BaseProcess) -> None:
+    process.terminate()
+    process.join(_STOP_S)
+    if process.is_alive():
+        process.kill()
+        process.join()
