@@ -10,9 +10,11 @@ from orchestrator.codec import Layout
 from orchestrator.compiler.config import config_text, ensemble_config, python_config
 from orchestrator.spec import SPEC_FILE, ServiceSpec
 
-__all__ = ["RepositoryPlan", "Target", "plan_repository"]
+__all__ = ["FACADE_FILE", "VERSION", "RepositoryPlan", "Target", "plan_repository"]
 
 VERSION: Final = "1"
+FACADE_FILE: Final = ".facade"
+"""Marks a facade, so that one whose API has gone can be told from a model of somebody else's."""
 _MODEL_PY: Final = '''\
 """Written by `orchestrator export`. The service's code is not in here: see `service_path` in ../config.pbtxt."""
 
@@ -89,6 +91,6 @@ def plan_repository(service: ServiceSpec, *, target: Target, service_path: str) 
         )
         files[PurePosixPath(name) / "config.pbtxt"] = config_text(facade).encode()
         # Triton wants a version folder, and git keeps no empty ones.
-        files[PurePosixPath(name) / VERSION / ".facade"] = b""
+        files[PurePosixPath(name) / VERSION / FACADE_FILE] = b""
         models.append(name)
     return RepositoryPlan(files, tuple(models))

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from orchestrator.compiler.plan import RepositoryPlan
+from orchestrator.compiler.plan import FACADE_FILE, VERSION, RepositoryPlan
 from orchestrator.errors import CompileError
 
 __all__ = ["check_repository", "write_repository"]
@@ -28,13 +28,26 @@ def write_repository(plan: RepositoryPlan, repository: Path) -> None:
         for model in plan.models:
             if list(_differences(plan, repository, model)):
                 _replace(plan, repository, model)
+        for stale in _stale_facades(plan, repository):
+            shutil.rmtree(stale)
     except OSError as error:
         raise CompileError(f"cannot write {error.filename or repository}: {error.strerror}") from error
 
 
 def check_repository(plan: RepositoryPlan, repository: Path) -> list[str]:
     """What differs between the plan and the disk, one line a file; empty where nothing does."""
-    return [line for model in plan.models for line in _differences(plan, repository, model)]
+    lines = [line for model in plan.models for line in _differences(plan, repository, model)]
+    return lines + [f"{stale.name}: its API is gone" for stale in _stale_facades(plan, repository)]
+
+
+def _stale_facades(plan: RepositoryPlan, repository: Path) -> list[Path]:
+    """Facades of the service's former APIs."""
+    main = plan.models[0]
+    return [
+        mark.parents[1]
+        for mark in sorted(repository.glob(f"{main}.*/{VERSION}/{FACADE_FILE}"))
+        if mark.parents[1].name not in plan.models and _is_ours(mark.parents[1])
+    ]
 
 
 def _files_of(plan: RepositoryPlan, model: str) -> dict[PurePosixPath, bytes]:

@@ -4,6 +4,7 @@ The packages that such classes are from are never imported here: a user who name
 """
 
 import types
+import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ __all__ = ["Form", "UnsupportedAnnotation", "class_inside", "form_of", "kind_of_
 _CLASSES: Final = {("PIL", "Image"): ValueKind.IMAGE, ("pandas", "DataFrame"): ValueKind.TABLE}
 """Package and class name -> kind."""
 _UNIONS: Final = (Union, types.UnionType)
+_ALIASES: Final = (TypeAliasType, getattr(typing, "TypeAliasType", TypeAliasType))
+"""Python's own (3.12) and the one for Python 3.11."""
 
 
 class UnsupportedAnnotation(Exception):
@@ -170,7 +173,7 @@ def relaxed(annotation: Any, instead: Mapping[ValueKind, Any]) -> Any:
 def _aliased(annotation: Any) -> Any:
     """What a `type` alias or a `NewType` stands for."""
     while True:
-        if isinstance(annotation, TypeAliasType):
+        if isinstance(annotation, _ALIASES):
             annotation = annotation.__value__
         elif isinstance(annotation, NewType):
             annotation = annotation.__supertype__

@@ -4,7 +4,7 @@ import json
 from typing import Any, Final
 
 from orchestrator.server.arguments import readable_types
-from orchestrator.server.media import FILE_KINDS, FORM, JSON, MULTIPART, PLAIN, is_files
+from orchestrator.server.media import FILE_KINDS, FORM, JSON, MULTIPART, PLAIN, UNKNOWN, is_files
 from orchestrator.server.problems import PROBLEM_SCHEMA
 from orchestrator.server.results import result_types
 from orchestrator.server.streams import EVENTS, LINES, stream_type
@@ -20,6 +20,7 @@ _FAILURES: Final = {
     500: "The service failed; the server's log explains it under `request_id`.",
     503: "The service is not ready.",
     504: "The service did not answer in time.",
+    "default": "An error of the service's own, with its status.",
 }
 _BINARY: Final[dict[str, Any]] = {"type": "string", "format": "binary"}
 _WORDS: Final = frozenset({"title", "description", "examples", "deprecated"})
@@ -72,6 +73,8 @@ class Components:
 def operation_of(api: ApiSpec, components: Components) -> dict[str, Any]:
     """The parts of an OpenAPI operation that FastAPI cannot know: body, answers and examples."""
     responses: dict[str, Any] = {"200": _success(api, components)}
+    if api.context is not None:
+        responses["2XX"] = responses["200"] | {"description": "The result, with a status of the method's own."}
     for status, description in _FAILURES.items():
         responses[str(status)] = {
             "description": description,
@@ -194,7 +197,7 @@ def example_of(value: ValueSpec) -> Any:
         if schema.get(key):
             return schema[key][0]
     if value.kind in (ValueKind.IMAGE, ValueKind.FILE):
-        return _PIXEL if value.kind is ValueKind.IMAGE else "data:text/plain;base64,dGV4dA=="
+        return _PIXEL if value.kind is ValueKind.IMAGE else f"data:{UNKNOWN};base64,dGV4dA=="
     if is_files(value):
         return [example_of(value.item)] if value.item else []
     if value.kind is ValueKind.ARRAY:

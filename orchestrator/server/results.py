@@ -45,8 +45,10 @@ def result_types(value: ValueSpec) -> tuple[str, ...]:
             return ("multipart/mixed",)
         case ValueKind.IMAGE:
             return value.media_types or ("image/*",)
-        case ValueKind.BLOB | ValueKind.FILE:
+        case ValueKind.BLOB:
             return value.media_types or (UNKNOWN,)
+        case ValueKind.FILE:
+            return value.media_types or ("*/*",)
         case _:
             return (concrete(value.media_types) or JSON,)
 

@@ -25,7 +25,7 @@ import signal
 import sys
 import time
 
-SHM = "/dev/shm"
+SHM = "/dev/shm"  # noqa: S108
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 1.0
@@ -63,7 +63,7 @@ def spawn(command: list[str], pid_file: str) -> int:
         with open(pid_file, "w", encoding="ascii") as file:
             file.write(str(os.getpid()))
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.execv(command[0], command)
+        os.execv(command[0], command)  # noqa: S606
     except OSError as exc:
         os.write(2, f"cannot start {command[0]}: {exc}\n".encode())
     finally:

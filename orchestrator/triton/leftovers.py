@@ -23,7 +23,7 @@ from orchestrator.triton.command import SERVER_ID_VARIABLE
 
 __all__ = ["Claim", "claim", "remove", "sweep"]
 
-SHM = Path("/dev/shm")
+SHM = Path("/dev/shm")  # noqa: S108
 _NAME = re.compile(r"(orchestrator-\d+-[0-9a-f]{12})-")
 
 

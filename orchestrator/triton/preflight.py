@@ -23,7 +23,7 @@ __all__ = ["MIN_SHM_BYTES", "check_numpy", "check_port", "check_python", "check_
 MIN_SHM_BYTES = 64 << 20
 """Free shared memory that a start wants: a worker takes 1 MiB at once and grows with its largest tensors."""
 
-_SHM = Path("/dev/shm")
+_SHM = Path("/dev/shm")  # noqa: S108
 _SUPPORTED = ("3.11", "3.12")
 
 

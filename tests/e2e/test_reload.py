@@ -34,7 +34,7 @@ def test_new_code_is_served_without_a_failed_request_and_broken_code_is_not(tmp_
         assert greeting() == "Hello Ada"
         module.write_text(CODE.format(greeting="Moin"))
         assert eventually(lambda: greeting() == "Moin Ada", 30)
-        module.write_text("this is not Python")
+        module.write_text("def broken(:")
         assert eventually(lambda: "syntax error" in server.log, 30)
         assert greeting() == "Moin Ada"
         module.write_text(CODE.format(greeting="Ahoj").replace("greet(", "hail("))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 import pytest
 from annotated_types import MaxLen
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -35,6 +35,7 @@ NAMES = st.none() | st.text(min_size=1, max_size=40)
 
 
 @given(st.binary())
+@settings(deadline=None)
 def test_bytes_arrive_and_come_back_as_they_were(content: bytes) -> None:
     assert arrive(bytes, Blob(content, "image/png", "x.png"), NOWHERE) == content
     assert give(bytes, content) == Blob(content)

@@ -34,7 +34,7 @@ NAMES = (
 
 
 @given(name=st.none() | st.text(max_size=300) | st.sampled_from(NAMES))
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 def test_no_name_leaves_the_folder(tmp_path_factory: pytest.TempPathFactory, name: str | None) -> None:
     folder = tmp_path_factory.getbasetemp() / "files"
     path = arrive(Path, Blob(b"x", None, name), folder)

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from annotated_types import MaxLen
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL.Image import Image
 from pydantic import AfterValidator, ValidationError
@@ -49,6 +49,7 @@ def test_images_arrive_and_come_back() -> None:
 
 
 @given(st.lists(st.binary()))
+@settings(deadline=None)
 def test_bytes_arrive_and_come_back(contents: list[bytes]) -> None:
     assert arrive(list[bytes], [Blob(content) for content in contents], NOWHERE) == contents
     assert give(list[bytes], contents) == [Blob(content) for content in contents]
@@ -57,6 +58,7 @@ def test_bytes_arrive_and_come_back(contents: list[bytes]) -> None:
 @given(
     st.lists(st.tuples(st.sampled_from(["float32", "int64", "bool", "<U3"]), st.lists(st.integers(0, 3), max_size=3)))
 )
+@settings(deadline=None)
 def test_arrays_of_different_shapes_arrive_and_come_back(kinds: list[tuple[str, list[int]]]) -> None:
     arrays = [np.ones(shape, dtype=dtype) for dtype, shape in kinds]
     for arrived in (arrive(Arrays, arrays, NOWHERE), give(Arrays, arrays)):

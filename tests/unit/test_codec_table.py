@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas import DataFrame
 from pydantic import AfterValidator, ValidationError
@@ -182,6 +182,7 @@ def test_a_broken_table_is_refused(blob: Blob) -> None:
 
 @pytest.mark.parametrize(("media_type", "write", "name"), FORMS)
 @given(data=st.data())
+@settings(deadline=None)
 def test_a_damaged_table_never_raises_anything_but_a_value_error(
     media_type: str, write: Callable[[Any], bytes], name: str, data: st.DataObject
 ) -> None:
@@ -255,6 +256,7 @@ def test_a_result_is_json_by_its_orientation() -> None:
 
 
 @given(NAMES, st.data())
+@settings(deadline=None)
 def test_a_table_of_any_cells_comes_back_through_json(names: list[str], data: st.DataObject) -> None:
     records = data.draw(st.lists(st.fixed_dictionaries(dict.fromkeys(names, CELLS)), min_size=1, max_size=4))
     frame = DataFrame(records, dtype=object)

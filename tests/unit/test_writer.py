@@ -4,8 +4,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from orchestrator.compiler import RepositoryPlan, check_repository, write_repository
+from orchestrator.compiler import RepositoryPlan, Target, check_repository, plan_repository, write_repository
 from orchestrator.errors import CompileError
+from orchestrator.spec import ApiSpec, ServiceSpec, ValueKind, ValueSpec
 
 HEADER = b"# Written by `orchestrator export`; changes here are lost with the next export.\n"
 
@@ -144,3 +145,21 @@ def test_pythons_caches_do_not_count(tmp_path: Path) -> None:
     assert check_repository(plan(), tmp_path) == []
     write_repository(plan(), tmp_path)
     assert (tmp_path / "A").stat().st_ino == before
+
+
+def test_the_facade_of_an_api_that_has_gone_goes_too(tmp_path: Path) -> None:
+    old = plan_repository(_service("greet", "hail"), target=Target.EMBEDDED, service_path="../x")
+    new = plan_repository(_service("greet", "wave"), target=Target.EMBEDDED, service_path="../x")
+    write_repository(old, tmp_path)
+    (tmp_path / "Several.other" / "1").mkdir(parents=True)  # of somebody else's
+    assert "Several.hail: its API is gone" in check_repository(new, tmp_path)
+    write_repository(new, tmp_path)
+    assert check_repository(new, tmp_path) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"Several", "Several.greet", "Several.wave", "Several.other"}
+
+
+def _service(*names: str) -> ServiceSpec:
+    text = ValueSpec(kind=ValueKind.TEXT)
+    return ServiceSpec(
+        name="Several", target="m:Several", apis=tuple(ApiSpec(name=name, route=f"/{name}", result=text) for name in names)
+    )
