@@ -146,9 +146,7 @@ class InvalidInput(CallError):
 
     code = "invalid_input"
 
-    def __init__(
-        self, message: str, *, problems: Sequence[Mapping[str, Any]] = (), hint: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, problems: Sequence[Mapping[str, Any]] = (), hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.problems: tuple[Mapping[str, Any], ...] = tuple(problems) or (
             {"type": "value_error", "loc": [], "msg": message},

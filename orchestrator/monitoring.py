@@ -12,6 +12,7 @@ import datetime
 import logging
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -114,7 +115,7 @@ def _write(folder: Path, made: Monitor) -> None:
 def _describe(folder: Path, schema: bytes) -> None:
     """Writes the schema, once a process for each that there is."""
     folder.mkdir(parents=True, exist_ok=True)
-    fresh = folder / f".schema.{os.getpid()}"
+    fresh = folder / f".schema.{os.getpid()}.{threading.get_ident()}"
     fresh.write_bytes(schema)
     fresh.replace(folder / "schema.json")
 

@@ -1,10 +1,10 @@
 """For tests of your own services: the same front-end, without Triton.
 
-    from orchestrator.testing import local_client
+from orchestrator.testing import local_client
 
-    def test_greet():
-        with local_client(Greeter) as client:
-            assert client.post("/greet", json={"name": "Ada"}).text == "Hello, Ada"
+def test_greet():
+    with local_client(Greeter) as client:
+        assert client.post("/greet", json={"name": "Ada"}).text == "Hello, Ada"
 """
 
 from collections.abc import Generator

@@ -1,4 +1,4 @@
-"""The examples of BentoML's own documentation, as tests serve them: unmodified, beside stand-ins for what needs a hub or a GPU."""
+"""Examples of BentoML's own documentation, unmodified, beside stand-ins for what needs a hub or a GPU."""
 
 import shutil
 import sys

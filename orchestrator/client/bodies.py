@@ -94,8 +94,8 @@ def jsonable(value: Any) -> Any:
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     if _is_of(value, "pandas"):
-        orient = {"orient": "records"} if value.ndim == 2 else {}
-        return orjson.Fragment(value.to_json(date_format="iso", **orient))
+        orient = "records" if value.ndim == 2 else "values"
+        return orjson.Fragment(value.to_json(date_format="iso", orient=orient))
     if _is_of(value, "torch"):
         return value.detach().cpu().numpy().tolist()
     if hasattr(value, "numpy"):

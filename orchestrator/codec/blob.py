@@ -41,6 +41,12 @@ def listed(sent: Any) -> Any:
     return [sent] if isinstance(sent, Blob) else sent
 
 
+def is_data_url(text: str) -> bool:
+    """Whether a text is a `data:` URL of base64, and not words that begin like one."""
+    head, comma, _ = text[:200].partition(",")
+    return bool(comma) and head[:5].lower() == "data:" and head.lower().endswith(";base64")
+
+
 class ContentCodec:
     """The plain form is a `Blob`; its media type and filename travel as the hint."""
 
@@ -77,17 +83,17 @@ class ContentCodec:
 
 
 class BlobCodec(ContentCodec):
-    """bytes. In JSON it is text, as UTF-8; what is not text comes as a file part or as the body."""
+    """bytes. In JSON it is text, as UTF-8; what is not text comes as a data: URL, as a file part or as the body."""
 
     kind: ClassVar = ValueKind.BLOB
 
     def read(self, value: ValueSpec, sent: Any) -> Blob:
-        if isinstance(sent, str):
+        if isinstance(sent, str) and not is_data_url(sent):
             try:
                 return Blob(sent.encode())
             except UnicodeEncodeError as error:
                 raise ValueError("text must be valid Unicode: it holds half of a surrogate pair") from error
-        if not isinstance(sent, Blob):
+        if not isinstance(sent, (str, Blob)):
             raise ValueError("expected text or a file part")
         return super().read(value, sent)
 

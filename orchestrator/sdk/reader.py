@@ -55,6 +55,7 @@ _PASSING: Final[dict[Any, Passing]] = {
 }
 _ITERATORS: Final = frozenset({abc.Generator, abc.Iterator, abc.AsyncGenerator, abc.AsyncIterator})
 _NOT_SHOWN: Final = object()
+_FILES: Final = frozenset({ValueKind.FILE, ValueKind.IMAGE, ValueKind.TABLE, ValueKind.MANY})
 _SELF_KINDS: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -221,7 +222,7 @@ def _annotated(
         for name, field in options.input_spec.model_fields.items():
             default = inspect.Parameter.empty if field.is_required() else field
             parameter = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
-            yield parameter, typing.Annotated[field.annotation, field]
+            yield parameter, typing.Annotated[field.annotation, *field.metadata, field]
         return
     for parameter in taken:
         annotation = hints.get(parameter.name, Any)
@@ -265,6 +266,8 @@ def _read_argument(
     if default is inspect.Parameter.empty:
         default = [] if passing is Passing.SPREAD else {}
     shown, example = (False, None) if required else _json_form(default)
+    if value.kind in _FILES and default is not None:
+        shown, example = False, None  # its JSON form would be a path, which no caller may send
     return ArgumentSpec(
         name=parameter.name, value=value, passing=passing, required=required, default=example, has_default_example=shown
     )
@@ -303,8 +306,10 @@ def _batch_policy(
         *((f"argument {a.name!r}", a.value, into) for a in arguments),
         ("its result", result, out),
     ]:
-        if value.kind is ValueKind.ROWS and axis != 0:
-            raise _at_function(function, f"{where}: {what} is a list, so batch_dim must be 0 for it")
+        if value.kind in (ValueKind.ROWS, ValueKind.TABLE) and axis != 0:
+            raise _at_function(
+                function, f"{where}: {what} has its rows one below the other, so batch_dim must be 0 for it"
+            )
         if value.shape is not None and (len(value.shape) <= axis or value.shape[axis] != ANY):
             raise _at_function(
                 function,

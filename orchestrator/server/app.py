@@ -190,7 +190,9 @@ def _add_health(app: FastAPI, checks: Checks) -> None:
             return Response("\n", media_type=_PLAIN)
         return Response("the service is not ready\n", 503, media_type=_PLAIN, headers={"Retry-After": "1"})
 
-    unready = {503: {"description": "Not ready.", "content": {"text/plain": {"schema": {"type": "string"}}}}}
+    unready: dict[int | str, dict[str, Any]] = {
+        503: {"description": "Not ready.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    }
     for path, endpoint in (("/livez", alive), ("/healthz", alive), ("/readyz", ready)):
         app.add_api_route(
             path,

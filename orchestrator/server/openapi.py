@@ -139,10 +139,12 @@ def _success(api: ApiSpec, components: Components) -> dict[str, Any]:
     result = api.result
     schema = components.hoist(_in_json(result))
     if api.stream:
-        chunk = {} if stream_type(result) == LINES else {"schema": {"type": "string"}}
+        media_type = stream_type(result)
+        # Lines and events have no schema as a whole.
+        whole = {} if media_type in (LINES, EVENTS) else {"schema": {"type": "string"}}
         return {
             "description": "The chunks of the result, each as soon as it is there; as events for who accepts those.",
-            "content": {stream_type(result).partition(";")[0]: chunk, EVENTS: {"schema": {"type": "string"}}},
+            "content": {media_type.partition(";")[0]: whole, EVENTS: {}},
         }
     content: dict[str, Any] = {}
     for media_type in result_types(result):

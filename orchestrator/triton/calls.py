@@ -66,18 +66,20 @@ class Calls:
         """
         loop = asyncio.get_running_loop()
         end = None if timeout_s is None else loop.time() + timeout_s
-        reading = asyncio.ensure_future(call.read())
+        reading = _read(call)
+        begun = False
         try:
             while True:
                 await self._released_by(reading.add_done_callback, None if end is None else end - loop.time())
                 message = reading.result()
                 if message is grpc.aio.EOF:
                     return
+                begun = True
                 yield message
-                reading = asyncio.ensure_future(call.read())
+                reading = _read(call)
         finally:
             if not call.done():
-                task = asyncio.create_task(_settle(call, reading))
+                task = asyncio.create_task(_settle(call, reading, begun))
                 self._settling.add(task)
                 task.add_done_callback(self._settling.discard)
 
@@ -115,16 +117,21 @@ def _release(released: asyncio.Future[None], error: CallError | None) -> None:
         released.set_exception(error)
 
 
-async def _settle(call: Any, reading: asyncio.Future[Any]) -> None:
-    """Reads on until the stream ends or is quiet, then cancels it."""
+async def _settle(call: Any, reading: asyncio.Future[Any], begun: bool) -> None:
+    """Reads on until the stream ends or is quiet, then cancels it. Before its first message quiet means nothing."""
     loop = asyncio.get_running_loop()
     end = loop.time() + _ABANDONED_S
-    while loop.time() < end:
-        await asyncio.wait({reading}, timeout=_QUIET_S)
+    while (left_s := end - loop.time()) > 0:
+        await asyncio.wait({reading}, timeout=_QUIET_S if begun else left_s)
+        begun = True
         if not reading.done() or reading.cancelled() or reading.exception() or reading.result() is grpc.aio.EOF:
             break
-        reading = asyncio.ensure_future(call.read())
+        reading = _read(call)
     call.cancel()
-    await asyncio.wait({reading})
-    if not reading.cancelled():
-        reading.exception()  # nobody else will look at it
+
+
+def _read(call: Any) -> asyncio.Task[Any]:
+    """Reads one message in a task of its own: cancelling a read in place would cancel the call."""
+    reading = asyncio.create_task(call.read())
+    reading.add_done_callback(lambda task: task.cancelled() or task.exception())  # asyncio: somebody has looked at it
+    return reading

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import httpx2
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 
@@ -46,7 +45,8 @@ GOOD = {
 
 def wrong_type(rng: random.Random) -> Body:
     route, (field, good) = rng.choice([(r, f) for r, b in GOOD.items() if isinstance(b, dict) for f in b.items()])
-    wrong = [w for w in ("text", None, {"a": 1}, {}, [{}], [[["x"]]], [["1", {}]]) if w != good]
+    choices: list[object] = ["text", None, {"a": 1}, {}, [{}], [[["x"]]], [["1", {}]]]
+    wrong = [choice for choice in choices if choice != good]
     return route, json.dumps({field: rng.choice(wrong)}).encode(), JSON
 
 
@@ -74,7 +74,9 @@ def deep(rng: random.Random) -> Body:
 
 def wrong_shape(rng: random.Random) -> Body:
     rows = [[rng.randrange(9)] * rng.choice([1, 2, 5]) for _ in range(rng.randrange(1, 4))]
-    return rng.choice([("rows", json.dumps({"rows": rows}).encode(), JSON), ("matrix", json.dumps({"values": rows}).encode(), JSON)])
+    return rng.choice(
+        [("rows", json.dumps({"rows": rows}).encode(), JSON), ("matrix", json.dumps({"values": rows}).encode(), JSON)]
+    )
 
 
 def broken_image(rng: random.Random) -> Body:
@@ -96,17 +98,25 @@ def wrong_media(rng: random.Random) -> Body:
 
 
 def wrong_npy(rng: random.Random) -> Body:
-    arrays = [np.ones((2, 5)), np.array([["a"] * 3]), np.ones((1, 3)) * 1e9, np.ones((3,)), np.zeros((1, 3), dtype="M8[s]")]
+    arrays = [
+        np.ones((2, 5)),
+        np.array([["a"] * 3]),
+        np.ones((1, 3)) * 1e9,
+        np.ones((3,)),
+        np.zeros((1, 3), dtype="M8[s]"),
+    ]
     out = io.BytesIO()
     np.save(out, arrays[rng.randrange(len(arrays))])
     data = out.getvalue()
-    return rng.choice(["matrix", "rows"]), rng.choice([data, data[: rng.randrange(0, 100)]]) , "application/x-npy"
+    return rng.choice(["matrix", "rows"]), rng.choice([data, data[: rng.randrange(0, 100)]]), "application/x-npy"
 
 
 def pickled(rng: random.Random) -> Body:
     out = io.BytesIO()
     np.save(out, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    return rng.choice([("matrix", out.getvalue(), "application/x-npy"), ("number", b"\x80\x04N.", "application/vnd.bentoml+pickle")])
+    return rng.choice(
+        [("matrix", out.getvalue(), "application/x-npy"), ("number", b"\x80\x04N.", "application/vnd.bentoml+pickle")]
+    )
 
 
 def noise(rng: random.Random) -> Body:

@@ -9,7 +9,7 @@ from tests.e2e.serving import Serving, eventually
 
 pytestmark = pytest.mark.e2e
 
-CODE = '''
+CODE = """
 import orchestrator
 
 @orchestrator.service
@@ -17,7 +17,7 @@ class Greeter:
     @orchestrator.api
     def greet(self, name: str = "world") -> str:
         return f"{greeting} {{name}}"
-'''
+"""
 
 
 def test_new_code_is_served_without_a_failed_request_and_broken_code_is_not(tmp_path: Path) -> None:

@@ -29,10 +29,10 @@ def test_the_context_example_answers_as_the_page_says(tmp_path: Path) -> None:
 
 
 def test_the_stream_example_streams_through_the_client(tmp_path: Path) -> None:
-    with Serving(place_seed("seed_vllm", tmp_path), "--bentoml", working_dir=tmp_path) as server:
-        with SyncHTTPClient(server.url) as client:
-            assert "".join(client.generate("one two", tokens=[3])) == "#0 one two 3 "
-            assert "".join(client.generate()) == "#1 Explain superconductors like I'm five years old "
+    target = place_seed("seed_vllm", tmp_path)
+    with Serving(target, "--bentoml", working_dir=tmp_path) as server, SyncHTTPClient(server.url) as client:
+        assert "".join(client.generate("one two", tokens=[3])) == "#0 one two 3 "
+        assert "".join(client.generate()) == "#1 Explain superconductors like I'm five years old "
 
 
 def test_without_the_flag_the_command_names_it(tmp_path: Path) -> None:

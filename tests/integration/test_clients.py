@@ -138,10 +138,12 @@ def test_streams_are_generators(streams_url: str) -> None:
 
 
 def test_the_asynchronous_client_does_the_same(url: str, streams_url: str, picture: Path) -> None:
+    content = picture.read_bytes()
+
     async def calls() -> None:
         async with AsyncHTTPClient(url) as client:
             assert await client.page(title="a") == "<h1>a</h1>"
-            assert (await client.copy(picture)).read_bytes() == picture.read_bytes()
+            assert (await client.copy(picture)).read_bytes() == content
             assert await asyncio.gather(*(client.root_list([n]) for n in range(5))) == list(range(5))
             assert await client.is_ready()
             with pytest.raises(InvalidInput, match="valid integer"):
@@ -182,7 +184,7 @@ def test_names_of_its_own_have_a_prefix(client: SyncHTTPClient) -> None:
 
 
 def test_a_server_that_does_not_come_is_given_up() -> None:
-    with pytest.raises(BackendUnavailable, match="not ready after 0.3 seconds"):
+    with pytest.raises(BackendUnavailable, match=r"not ready after 0\.3 seconds"):
         SyncHTTPClient("http://127.0.0.1:9", server_ready_timeout=0.3)
 
     async def enter() -> None:

@@ -62,13 +62,20 @@ class Media:
 
     @orchestrator.api
     def report(self, name: str, ctx: orchestrator.Context) -> Path:
-        path = Path(ctx.temp_dir) / name
+        path = Path(ctx.temp_dir) / (name.replace("/", "").replace("\0", "")[:20].strip(".") or "x")
         path.write_text("a,b\n1,2\n")
         return path
 
     @orchestrator.api
     def mixed(
-        self, text: str, number: float, flag: bool, point: Point, words: list[str], either: int | str, file: Path | None = None
+        self,
+        text: str,
+        number: float,
+        flag: bool,
+        point: Point,
+        words: list[str],
+        either: int | str,
+        file: Path | None = None,
     ) -> list[Any]:
         return [text, number, flag, point.model_dump(), words, either, file and len(file.read_bytes())]
 
@@ -145,7 +152,7 @@ class Media:
 
     @orchestrator.api
     def root_list(self, numbers: list[int], /) -> int:
-        return sum(numbers)
+        return sum(numbers) % 1000
 
     @orchestrator.api
     def root_array(self, rows: NDArray[np.int64], /) -> NDArray[np.int64]:

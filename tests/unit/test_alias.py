@@ -67,7 +67,9 @@ def test_the_alias_goes_before_a_bentoml_that_is_installed_or_imported(tmp_path:
     write(tmp_path, "REAL = True", "bentoml/exceptions.py")
     sys.path.insert(0, str(tmp_path))
     assert importlib.import_module("bentoml.exceptions").REAL
-    assert load_service("shop:Shop", write(tmp_path, SERVICE), bentoml=True).cls().run().endswith(orchestrator.__version__)
+    assert (
+        load_service("shop:Shop", write(tmp_path, SERVICE), bentoml=True).cls().run().endswith(orchestrator.__version__)
+    )
     uninstall_bentoml()
     assert importlib.import_module("bentoml").REAL
 

@@ -71,7 +71,9 @@ def test_a_code_below_500_carries_its_message(how: str, status: int, message: st
 
 
 @pytest.mark.parametrize(("how", "status"), [("server", 500), ("unavailable", 503), ("state", 500)])
-def test_a_code_from_500_up_keeps_its_message_in_the_log(how: str, status: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_code_from_500_up_keeps_its_message_in_the_log(
+    how: str, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.ERROR, "orchestrator.worker"), local_client(Errors) as client:
         answer = client.post("/fail", json={"how": how})
     assert answer.status_code == status

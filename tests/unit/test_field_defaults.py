@@ -24,12 +24,17 @@ def logged(function: Callable[..., Any]) -> Callable[..., Any]:
 class Fields:
     @orchestrator.api
     def both(
-        self, text: str = Field(description="needed"), count: int = Field(3, ge=1), *, end: str = Field("!"), more: int = Field()
+        self,
+        text: str = Field(description="needed"),
+        count: int = Field(3, ge=1),
+        *,
+        end: str = Field("!"),
+        more: int = Field(),
     ) -> str:
         return f"{text}{count}{end}{more}"
 
     @orchestrator.api
-    def made(self, words: list[str] = Field(default_factory=lambda: ["a"])) -> list[str]:
+    def made(self, words: list[str] = Field(default_factory=lambda: ["a"])) -> list[str]:  # noqa: B008
         words.append("b")
         return words
 

@@ -469,5 +469,5 @@ def test_lists_have_their_rows_on_axis_zero() -> None:
         return np.array(x)
 
     read(service_of(run, batchable=True, batch_dim=(0, 1)))
-    with pytest.raises(DefinitionError, match="argument 'x' is a list, so batch_dim must be 0"):
+    with pytest.raises(DefinitionError, match="argument 'x' has its rows one below the other, so batch_dim must be 0"):
         read(service_of(run, batchable=True, batch_dim=1))

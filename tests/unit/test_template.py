@@ -55,14 +55,16 @@ def test_a_model_checks_them() -> None:
 
 
 def test_a_missing_one_is_told_at_the_line_of_the_call() -> None:
-    with pytest.raises(DefinitionError, match=r"template argument name: Field required \(give it with --arg name=") as caught:
+    with pytest.raises(
+        DefinitionError, match=r"template argument name: Field required \(give it with --arg name="
+    ) as caught:
         use_arguments(Args)
     assert_placed(caught.value, "use_arguments(Args)")
 
 
 def test_a_wrong_one_is_told() -> None:
     set_arguments({"name": "dog", "legs": "many"})
-    with pytest.raises(DefinitionError, match="template argument legs: .*valid integer"):
+    with pytest.raises(DefinitionError, match=r"template argument legs: .*valid integer"):
         use_arguments(Args)
 
 
@@ -96,7 +98,9 @@ def test_a_pair_is_a_pair(pair: str) -> None:
         read_template([pair], None)
 
 
-@pytest.mark.parametrize(("text", "message"), [("- a", "takes a mapping, not list"), ("a: [", "no YAML"), (None, "cannot be read")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("- a", "takes a mapping, not list"), ("a: [", "no YAML"), (None, "cannot be read")]
+)
 def test_a_file_that_is_none_is_told(tmp_path: Path, text: str | None, message: str) -> None:
     file = tmp_path / "args.yaml"
     if text is not None:

@@ -161,5 +161,7 @@ def test_the_facade_of_an_api_that_has_gone_goes_too(tmp_path: Path) -> None:
 def _service(*names: str) -> ServiceSpec:
     text = ValueSpec(kind=ValueKind.TEXT)
     return ServiceSpec(
-        name="Several", target="m:Several", apis=tuple(ApiSpec(name=name, route=f"/{name}", result=text) for name in names)
+        name="Several",
+        target="m:Several",
+        apis=tuple(ApiSpec(name=name, route=f"/{name}", result=text) for name in names),
     )
