@@ -19,15 +19,32 @@ __all__ = [
     "current_instance",
     "get_current_service",
     "server_context",
+    "set_process_service",
 ]
 
 current_instance: contextvars.ContextVar[Any] = contextvars.ContextVar("orchestrator_current_instance")
 """The service's instance that the running call belongs to."""
 
 
+_process_instance: Any = None
+
+
 def get_current_service() -> Any:
-    """The service's instance that the running call belongs to; None outside a call."""
-    return current_instance.get(None)
+    """The service's instance that the running call belongs to; outside a call, the one that this process runs.
+
+    Raises:
+        RuntimeError: there is none (yet).
+    """
+    instance = current_instance.get(_process_instance)
+    if instance is None:
+        raise RuntimeError("no service runs here; its instance is there once its __init__ has ended")
+    return instance
+
+
+def set_process_service(instance: Any) -> None:
+    """Says which instance this process runs; None for none any more."""
+    global _process_instance
+    _process_instance = instance
 
 
 class Headers(MutableMapping[str, str]):

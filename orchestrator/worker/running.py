@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.errors import DefinitionError
 from orchestrator.sdk import Definition
-from orchestrator.sdk.context import server_context
+from orchestrator.sdk.context import server_context, set_process_service
 from orchestrator.sdk.hooks import Hook, hooks_of
 
 __all__ = ["Running"]
@@ -40,6 +40,7 @@ class Running:
             raise DefinitionError(
                 f"{definition.cls.__name__}.__init__ failed: {type(error).__name__}: {error}"
             ) from error
+        set_process_service(self.instance)
 
     async def startup(self) -> None:
         """Runs the start-up hooks.

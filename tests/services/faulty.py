@@ -35,7 +35,7 @@ class Faulty:
         return "not a number"  # type: ignore[return-value]
 
     @orchestrator.api
-    def overflow(self) -> Annotated[np.ndarray, DType("int8")]:  # type: ignore[type-arg]
+    def overflow(self) -> Annotated[np.ndarray, DType("int8")]:
         return np.array([1000])
 
     @orchestrator.api

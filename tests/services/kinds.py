@@ -59,7 +59,7 @@ class Kinds:
         return None
 
     @orchestrator.api
-    def open_array(self, value: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def open_array(self, value: np.ndarray) -> np.ndarray:
         return value
 
     @orchestrator.api
@@ -69,7 +69,7 @@ class Kinds:
         return value
 
     @orchestrator.api
-    def words(self, value: Annotated[np.ndarray, DType("str"), Shape((-1,))]) -> Annotated[np.ndarray, DType("str")]:  # type: ignore[type-arg]
+    def words(self, value: Annotated[np.ndarray, DType("str"), Shape((-1,))]) -> Annotated[np.ndarray, DType("str")]:
         return value
 
     @orchestrator.api(route="/limits/both")

@@ -88,7 +88,7 @@ class Media:
         return rows * 2
 
     @orchestrator.api
-    def words(self, texts: Annotated[np.ndarray, DType("str")]) -> np.ndarray:  # type: ignore[type-arg]
+    def words(self, texts: Annotated[np.ndarray, DType("str")]) -> np.ndarray:
         return texts
 
     @orchestrator.api

@@ -248,7 +248,10 @@ def test_the_layout_reports_a_bad_hint_as_the_callers_mistake() -> None:
         layout.unpack({"x": np.array([b""], dtype=object)}, {"hint.x": "[1]"})
 
 
-def test_an_edge_type_of_bytes_takes_no_data_url_apart() -> None:
+def test_bytes_in_json_are_text_or_a_data_url() -> None:
     value = describe(bytes, "argument")
-    blob = TypeAdapter(codec_of(value.kind).edge_type(value)).validate_python("data:;base64,eA==")
-    assert blob == Blob(b"data:;base64,eA==")
+    adapter = TypeAdapter(codec_of(value.kind).edge_type(value))
+    assert adapter.validate_python("data:;base64,eA==").content == b"x"
+    assert adapter.validate_python("data: not one") == Blob(b"data: not one")
+    with pytest.raises(ValidationError):
+        adapter.validate_python("data:;base64,?")

@@ -5,6 +5,7 @@ import pytest
 import orchestrator
 from orchestrator.errors import DefinitionError
 from orchestrator.sdk import importing as module
+from orchestrator.sdk.context import set_process_service
 from orchestrator.testing import local_client
 
 
@@ -37,22 +38,36 @@ def test_other_errors_come_through() -> None:
         _ = 1 / 0
 
 
+def _runs() -> bool:
+    try:
+        return orchestrator.get_current_service() is not None
+    except RuntimeError:
+        return False
+
+
 @orchestrator.service
 class Current:
     def __init__(self) -> None:
-        self.before = orchestrator.get_current_service()
+        self.others = orchestrator.get_current_service() if _runs() else None
 
     @orchestrator.api
     def sync(self) -> bool:
-        return orchestrator.get_current_service() is self and self.before is None
+        return orchestrator.get_current_service() is self is not self.others
 
     @orchestrator.api
     async def asynchronous(self) -> bool:
         return orchestrator.get_current_service() is self
 
 
-def test_the_current_service_is_the_calls_own() -> None:
-    assert orchestrator.get_current_service() is None
-    with local_client(Current) as client:
-        assert client.post("/sync").json() is True
-        assert client.post("/asynchronous").json() is True
+def test_the_current_service_is_the_calls_own_and_else_the_processes() -> None:
+    with local_client(Current) as first, local_client(Current) as second:
+        for client in (first, second):
+            assert client.post("/sync").json() is True
+            assert client.post("/asynchronous").json() is True
+        assert type(orchestrator.get_current_service()) is Current
+
+
+def test_without_a_service_there_is_none() -> None:
+    set_process_service(None)
+    with pytest.raises(RuntimeError, match="no service runs here"):
+        orchestrator.get_current_service()

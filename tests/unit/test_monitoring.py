@@ -46,6 +46,15 @@ def test_a_block_is_a_line(folder: Path) -> None:
     assert sorted(path.name for path in (folder / "iris").iterdir()) == ["data.jsonl", "schema.json"]
 
 
+def test_a_batch_is_a_line_each(folder: Path) -> None:
+    with orchestrator.monitor("iris") as mon:
+        mon.log_batch(np.array([1.5, 2.5]), name="width", role="feature", data_type="numerical")
+        mon.log_batch(["a", "b"], name="kind", role="prediction", data_type="categorical")
+        with pytest.raises(ValueError, match="'x' has 1 values where 'width' has 2"):
+            mon.log(1, name="x", role="target", data_type="numerical")
+    assert [(line["width"], line["kind"]) for line in lines(folder)] == [(1.5, "a"), (2.5, "b")]
+
+
 def test_a_block_that_fails_is_not_written(folder: Path) -> None:
     with pytest.raises(ZeroDivisionError), orchestrator.monitor("iris") as mon:
         mon.log(1 / 0, name="width", role="feature", data_type="numerical")
