@@ -19,6 +19,10 @@ def load_model(path: Path = MODEL_FILE) -> Pipeline:
     return joblib.load(path)
 
 
+LONGEST_CM = 1000
+"""Of no flower; far larger numbers would overflow in the model."""
+
+
 @orchestrator.service(name="Iris", resources={"cpu": "1"}, traffic={"timeout": 10})
 class Iris:
     """Classifies irises."""
@@ -35,4 +39,6 @@ class Iris:
         Args:
             input_series: one row a flower: sepal length, sepal width, petal length, petal width, in cm.
         """
+        if not np.all(np.abs(input_series) < LONGEST_CM):
+            raise orchestrator.errors.InvalidInput.at(["input_series"], f"lengths are within {LONGEST_CM} cm")
         return np.asarray(self.model.predict(input_series), dtype=np.int64)

@@ -97,9 +97,10 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> CallError:
         headers: names in lower case.
     """
     problem = _problem(body)
-    message, code = str(problem.get("detail", "")), str(problem.get("type", "")).removeprefix(_URN)
-    if not message:
-        return _by_status(status, f"the server answered {status}: {_said(body)}")
+    message, code = problem.get("detail"), str(problem.get("type", "")).removeprefix(_URN)
+    if not isinstance(message, str) or not message:
+        said = f"the server answered {status}: {_said(body)}"
+        return InvalidInput(said, problems=message) if isinstance(message, list) else _by_status(status, said)
     if code == InvalidInput.code:
         return InvalidInput(message, problems=problem.get("errors", ()))
     if code == Overloaded.code:

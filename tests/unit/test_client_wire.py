@@ -166,6 +166,7 @@ def problem(code: str, **more: Any) -> bytes:
         (418, problem("request_failed", name="Teapot"), RequestFailed, "no"),
         (404, problem("http"), EndpointNotFound, "no"),
         (400, b'[{"error": "bad"}]', InvalidInput, "the server answered 400: bad"),
+        (422, b'{"error": "bad", "detail": [{"loc": ["a"]}]}', InvalidInput, "the server answered 422: bad"),
         (503, b'{"error": "busy"}', BackendUnavailable, "the server answered 503: busy"),
         (429, b'{"error": "Too many requests"}', Overloaded, "the server answered 429: Too many requests"),
         (500, b"<html>", ServiceFault, "the server answered 500: <html>"),

@@ -38,21 +38,11 @@ def test_other_errors_come_through() -> None:
         _ = 1 / 0
 
 
-def _runs() -> bool:
-    try:
-        return orchestrator.get_current_service() is not None
-    except RuntimeError:
-        return False
-
-
 @orchestrator.service
 class Current:
-    def __init__(self) -> None:
-        self.others = orchestrator.get_current_service() if _runs() else None
-
     @orchestrator.api
     def sync(self) -> bool:
-        return orchestrator.get_current_service() is self is not self.others
+        return orchestrator.get_current_service() is self
 
     @orchestrator.api
     async def asynchronous(self) -> bool:
