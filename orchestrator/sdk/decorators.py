@@ -1,6 +1,7 @@
 """`@service` and `@api`: they check what they are given, mark the class and its methods, and change nothing else."""
 
 import dataclasses
+import functools
 import inspect
 import math
 import sys
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 
 from orchestrator.errors import DefinitionError
 from orchestrator.sdk.fields import release_defaults
+from orchestrator.sdk.asgi import add_asgi_middleware, asgi_app
 from orchestrator.sdk.options import ApiOptions, ServiceOptions, check_keys, service_options
 
 __all__ = ["api", "api_options_of", "service", "service_options_of"]
@@ -29,6 +31,8 @@ def service(cls: C, /) -> C: ...
 def service(**options: Any) -> Callable[[C], C]: ...
 def service(cls: Any = None, /, **options: Any) -> Any:
     """Marks a class as a service; the class itself stays as it is, and can be used as any other.
+
+    It gains `mount_asgi_app(app, path=...)` and `add_asgi_middleware(cls, **options)`.
 
     Args:
         cls: the class, where the decorator is used without parentheses.
@@ -51,6 +55,10 @@ def service(cls: Any = None, /, **options: Any) -> Any:
         if _SERVICE_MARK in vars(target):
             raise _placed(DefinitionError(f"{target.__name__} has @service twice"), place)
         setattr(target, _SERVICE_MARK, checked)
+        # `Service.mount_asgi_app(app)` and the like, as BentoML's users write it below the class.
+        for name, attach in (("mount_asgi_app", _mount), ("add_asgi_middleware", add_asgi_middleware)):
+            if not hasattr(target, name):
+                setattr(target, name, functools.partial(attach, target))
         return target
 
     return mark if cls is None else mark(cls)
@@ -103,6 +111,10 @@ def api(function: Any = None, /, **options: Any) -> Any:
         return target
 
     return mark if function is None else mark(function)
+
+
+def _mount(cls: type, app: Any, *, path: str = "/", name: str | None = None) -> None:
+    asgi_app(app, path=path, name=name)(cls)
 
 
 def service_options_of(cls: type) -> ServiceOptions | None:

@@ -26,7 +26,7 @@ from orchestrator.spec import ApiSpec, CallInfo, ValueKind
 __all__ = ["ApiHandler"]
 
 _INTERNAL: Final = "the server failed; its log explains it under the request's id"
-_UNBUFFERED: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+_UNBUFFERED: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Vary": "Accept"}
 """A proxy that collects a stream, or answers from it later, takes its point away."""
 logger = logging.getLogger("orchestrator.server")
 
@@ -92,7 +92,7 @@ class ApiHandler:
 
     async def _stream(
         self, arguments: Mapping[str, Any], accept: str, request_id: str, info: CallInfo | None, receive: Receive | None
-    ) -> StreamReply:
+    ) -> Reply | StreamReply:
         source = self._invoker.stream(self._api.name, arguments, info=info, request_id=request_id)
         try:
             # The status line waits for the first chunk, so that an error before it has a status of its own.
@@ -102,6 +102,9 @@ class ApiHandler:
         except BaseException:
             await source.aclose()
             raise
+        if asked.status in BODILESS:
+            await source.aclose()
+            return Reply(asked.status, b"", "", added=asked.headers)
         chunks = self._chunks(first, source, framing, request_id)
         return StreamReply(
             asked.status, chunks, source, asked.media_type or framing.media_type, _UNBUFFERED, asked.headers

@@ -15,7 +15,7 @@ __all__ = [
     "JSON",
     "MULTIPART",
     "PARQUET",
-    "PICKLES",
+    "PICKLE",
     "PLAIN",
     "TABLES",
     "UNKNOWN",
@@ -31,9 +31,8 @@ FORM: Final = "application/x-www-form-urlencoded"
 MULTIPART: Final = "multipart/form-data"
 PLAIN: Final = "text/plain"
 TABLES: Final = (CSV, ARROW_STREAM, ARROW_FILE, PARQUET)
-PICKLES: Final = frozenset(
-    {"application/vnd.bentoml+pickle", "application/x-pickle", "application/pickle", "application/python-pickle"}
-)
+PICKLE: Final = "application/vnd.bentoml+pickle"
+"""What services of BentoML send each other. It is never read: to read a pickle is to run its code."""
 FILE_KINDS: Final = frozenset({ValueKind.BLOB, ValueKind.FILE, ValueKind.IMAGE})
 _RAW: Final = (
     "image/*", "audio/*", "video/*", "font/*", "model/*",
@@ -43,7 +42,7 @@ _RAW: Final = (
 
 def is_files(value: ValueSpec) -> bool:
     """Whether a value is a list of files."""
-    return value.kind is ValueKind.MANY and value.item is not None and value.item.kind in FILE_KINDS
+    return value.kind in (ValueKind.MANY, ValueKind.ROWS) and value.item is not None and value.item.kind in FILE_KINDS
 
 
 def is_json(media_type: str) -> bool:

@@ -24,7 +24,7 @@ _FAILURES: Final = {
 }
 _BINARY: Final[dict[str, Any]] = {"type": "string", "format": "binary"}
 _WORDS: Final = frozenset({"title", "description", "examples", "deprecated"})
-_SCHEMA_KINDS: Final = frozenset(ValueKind) - FILE_KINDS - {ValueKind.MANY, ValueKind.ARRAY, ValueKind.TABLE}
+_SCHEMA_KINDS: Final = frozenset(ValueKind) - FILE_KINDS - {ValueKind.ARRAY, ValueKind.TABLE}
 """Kinds whose results are of one schema, whatever they are sent as."""
 _PIXEL: Final = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
@@ -148,7 +148,7 @@ def _success(api: ApiSpec, components: Components) -> dict[str, Any]:
         }
     content: dict[str, Any] = {}
     for media_type in result_types(result):
-        binary = media_type != JSON and result.kind not in _SCHEMA_KINDS
+        binary = media_type != JSON and (result.kind not in _SCHEMA_KINDS or is_files(result))
         content[media_type.partition(";")[0]] = {"schema": _BINARY if binary else schema}
     if result.nullable and JSON not in content:
         content[JSON] = {"schema": {"type": "null"}}

@@ -41,7 +41,7 @@ def result_types(value: ValueSpec) -> tuple[str, ...]:
             return (JSON, NPY)
         case ValueKind.TABLE:
             return table_types()
-        case ValueKind.MANY if is_files(value):
+        case ValueKind.MANY | ValueKind.ROWS if is_files(value):
             return ("multipart/mixed",)
         case ValueKind.IMAGE:
             return value.media_types or ("image/*",)
@@ -75,7 +75,7 @@ class ResultWriter:
                 return Body(str(plain).encode(), self._offers[0])
             case ValueKind.BLOB | ValueKind.IMAGE | ValueKind.FILE:
                 return _file(plain, value)
-            case ValueKind.MANY if is_files(value):
+            case ValueKind.MANY | ValueKind.ROWS if is_files(value):
                 return _several(plain, value.item or value)
             case ValueKind.TABLE:
                 media_type = preferred(accept, self._offers)

@@ -154,4 +154,5 @@ def test_a_file_is_the_whole_body(outcomes: dict[str, dict[str, Any]]) -> None:
 
 def test_the_client_knows_the_service(outcomes: dict[str, dict[str, Any]]) -> None:
     assert outcomes["sync"]["ready"] is True
+    assert outcomes["sync"]["doc"] == "How large an image is."
     assert set(outcomes["sync"]["endpoints"]) >= {"size", "copy", "root_text", "frame"}

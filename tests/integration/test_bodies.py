@@ -21,7 +21,7 @@ from orchestrator.testing import local_client
 from tests.integration.live import live_server
 from tests.integration.test_calls import problem_of
 from tests.services.greeter import Greeter
-from tests.services.media import Media
+from tests.services.media import Batches, Media
 
 
 def image(width: int = 3, height: int = 2, image_format: str = "PNG") -> bytes:
@@ -243,6 +243,25 @@ def test_an_optional_file_may_be_missing_or_null(media: TestClient) -> None:
     assert media.post("/maybe", files={"image": PNG}).headers["content-type"] == "image/png"
 
 
+def test_a_batch_of_images_is_files_in_and_parts_out() -> None:
+    with local_client(Batches) as client:
+        files = [("images", ("a", image(width, 1))) for width in (1, 2, 3)]
+        assert client.post("/sizes", files=files).json() == ["1x1", "2x1", "3x1"]
+        assert client.post("/sizes", files=files[:1]).json() == ["1x1"]
+        answer = client.post("/flip", files=files)
+        assert answer.headers["content-type"].startswith("multipart/mixed")
+        assert answer.content.count(PNG[:8]) == 3
+        problem_of(client.post("/sizes", json={"images": ["http://127.0.0.1/"]}), 400)
+        assert (
+            "multipart/form-data"
+            in client.get("/openapi.json").json()["paths"]["/sizes"]["post"]["requestBody"]["content"]
+        )
+
+
+def test_a_long_form_is_read_all_the_same(media: TestClient) -> None:
+    assert media.post("/page", data={"title": "ü" * 30_000}).text == f"<h1>{'ü' * 30_000}</h1>"
+
+
 # --- files by URL ---
 
 
@@ -380,7 +399,7 @@ def test_a_broken_table_is_the_callers_fault(media: TestClient, media_type: str,
         ("/page", "multipart/mixed; boundary=b"), ("/size", "multipart/mixed; boundary=b"), ("/double", "text/csv"),
         ("/frame", "application/x-npy"), ("/mixed", "image/png"), ("/root_model", "image/png"), ("/root_list", "text/csv"),
         ("/size", "application/vnd.bentoml+pickle"), ("/raw", "application/vnd.bentoml+pickle"),
-        ("/root_bytes", "Application/VND.BentoML+pickle; x=y"), ("/root_file", "application/x-pickle"),
+        ("/root_bytes", "Application/VND.BentoML+pickle; x=y"), ("/root_file", "application/vnd.bentoml+pickle"),
     ],
 )  # fmt: skip
 def test_a_type_that_the_route_has_no_use_for_is_named_with_those_it_reads(

@@ -74,6 +74,12 @@ def test_what_the_method_asks_of_its_response_holds_for_a_stream(streams: TestCl
     assert (answer.status_code, answer.headers["x-signed"], answer.text) == (202, "yes", "a")
 
 
+def test_a_status_without_a_body_ends_the_stream(streams: TestClient) -> None:
+    answer = streams.post("/signed", json={"status": 204})
+    assert (answer.status_code, answer.content, answer.headers["x-signed"]) == (204, b"", "yes")
+    problem_of(streams.post("/signed", json={"status": 1}), 500)
+
+
 @pytest.mark.parametrize("headers", [{}, EVENTS])
 def test_an_error_before_the_first_chunk_has_its_status(streams: TestClient, headers: dict[str, str]) -> None:
     problem_of(streams.post("/text", json={"count": 0, "fail": True}, headers=headers), 500)

@@ -26,6 +26,7 @@ class Media:
 
     @orchestrator.api
     def size(self, image: Image.Image, prefix: str = "") -> str:
+        """How large an image is."""
         return f"{prefix}{image.format} {image.width}x{image.height}"
 
     @orchestrator.api
@@ -172,6 +173,19 @@ class Teapot(RequestFailed):
 
 
 @orchestrator.service
+class Batches:
+    """Images, one a row."""
+
+    @orchestrator.api(batchable=True, max_batch_size=2)
+    def sizes(self, images: list[Image.Image]) -> list[str]:
+        return [f"{image.width}x{image.height}" for image in images]
+
+    @orchestrator.api(batchable=True, max_batch_size=2)
+    def flip(self, images: list[Image.Image]) -> list[Image.Image]:
+        return [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in images]
+
+
+@orchestrator.service
 class Streams:
     """Streams of every kind of chunk."""
 
@@ -229,8 +243,8 @@ class Streams:
             self.closed.append("late")
 
     @orchestrator.api
-    def signed(self, ctx: orchestrator.Context) -> Iterator[str]:
-        ctx.response.status_code = 202
+    def signed(self, ctx: orchestrator.Context, status: int = 202) -> Iterator[str]:
+        ctx.response.status_code = status
         ctx.response.headers["x-signed"] = "yes"
         yield "a"
 
