@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from orchestrator import __version__ as _product_version
-from orchestrator.bentoml import exceptions, validators
+from orchestrator.bentoml import exceptions, images, validators
 from orchestrator.bentoml.absent import reason_of
 from orchestrator.bentoml.descriptor import IODescriptor
 from orchestrator.bentoml.loading import load
@@ -38,6 +38,7 @@ __all__ = [
     "asgi_app",
     "exceptions",
     "get_current_service",
+    "images",
     "importing",
     "load",
     "monitor",

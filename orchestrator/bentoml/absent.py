@@ -24,7 +24,6 @@ ABSENT: Final[dict[str, str]] = {
     "models": _STORE,
     "Model": _STORE,
     "Tag": _STORE,
-    "images": "container images are not built from here; leave image= away",
     "build": _PACKAGING,
     "bentos": _PACKAGING,
     "container": _PACKAGING,

@@ -12,8 +12,8 @@ from typing import Any, Final, TypeVar, overload
 from pydantic import BaseModel
 
 from orchestrator.errors import DefinitionError
-from orchestrator.sdk.fields import release_defaults
 from orchestrator.sdk.asgi import add_asgi_middleware, asgi_app
+from orchestrator.sdk.fields import release_defaults
 from orchestrator.sdk.options import ApiOptions, ServiceOptions, check_keys, service_options
 
 __all__ = ["api", "api_options_of", "service", "service_options_of"]

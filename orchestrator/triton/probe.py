@@ -20,7 +20,7 @@ _LIKELY = (
 )
 
 
-async def probe_server(grpc_url: str, *, timeout_s: float = 20.0) -> None:
+async def probe_server(grpc_url: str, *, timeout_s: float = 60.0) -> None:
     """Loads the probe's model, sends numbers and texts through it, and unloads it.
 
     It takes a quarter of a second and may run while other models load.

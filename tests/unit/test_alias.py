@@ -91,7 +91,7 @@ def test_a_service_of_a_real_bentoml_points_to_the_flag(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ("import bentoml.pytorch", "ImportError: bentoml.pytorch is not there: load the model with its own library"),
-        ("from bentoml import images", "ImportError: bentoml.images is not there: container images"),
+        ("from bentoml import build", "ImportError: bentoml.build is not there: packaging comes later"),
         ("from bentoml.models import HuggingFaceModel", "ImportError: bentoml.models is not there: models come with"),
         ("from bentoml._internal.utils import x", "ImportError: bentoml._internal is not there: it is an inside"),
         ("import _bentoml_sdk.service", "ImportError: _bentoml_sdk is an inside of BentoML"),
