@@ -61,6 +61,9 @@ class OrchestratorError(Exception):
 
     code: ClassVar[str] = "error"
     retryable: ClassVar[bool] = False
+    # A user's subclass may forget to call our __init__.
+    message: str = ""
+    hint: str | None = None
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -68,7 +71,8 @@ class OrchestratorError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message} ({self.hint})" if self.hint else self.message
+        message = self.message or " ".join(map(str, self.args))
+        return f"{message} ({self.hint})" if self.hint else message
 
 
 class DefinitionError(OrchestratorError):
@@ -222,6 +226,7 @@ class RequestFailed(CallError):
 
     code = "request_failed"
     status: int = 500
+    name: str = ""
 
     def __init__(
         self, message: str = "", *, status: int | None = None, name: str | None = None, hint: str | None = None

@@ -18,7 +18,7 @@ from orchestrator.spec import ArgumentSpec, Blob, ValueKind, ValueSpec
 
 __all__ = ["blob_of", "fields_of", "json_of", "object_of", "takes_text"]
 
-_URL_SCHEMES: Final = ("http://", "https://", "data:")
+_URL_SCHEMES: Final = (b"http://", b"https://", b"data:")
 _NPY_MAGIC: Final = b"\x93NUMPY"
 
 
@@ -92,9 +92,8 @@ def _files(parts: Sequence[FormPart], name: str) -> list[Any]:
 def _file(part: FormPart, value: ValueSpec, name: str) -> Any:
     if _is_file(part):
         return blob_of(part)
-    if value.kind is not ValueKind.BLOB and not part.content.lstrip(b"\"' ")[:8].decode("latin-1").startswith(
-        _URL_SCHEMES
-    ):
+    start = part.content.lstrip(b"\"' ")[:8].lower()
+    if value.kind is not ValueKind.BLOB and not start.startswith(_URL_SCHEMES):
         return blob_of(part)  # the content itself, from a sender who gave it no name
     try:
         text = part.content.decode()

@@ -73,11 +73,11 @@ def error_text(error: CallError) -> str:
     sentence = _cut(str(error), _MOST_SENTENCE)
     tail: dict[str, Any] = {
         "code": error.code,
-        "message": _cut(error.message, _MOST_SENTENCE),
+        "message": _cut(error.message or str(error), _MOST_SENTENCE),
         "name": type(error).__name__,
     }
     if isinstance(error, RequestFailed):
-        tail |= {"status": error.status, "name": error.name}
+        tail |= {"status": error.status, "name": error.name or type(error).__name__}
     if isinstance(error, InvalidInput):
         tail["problems"] = [_shortened(problem) for problem in error.problems[:_MOST_PROBLEMS]]
     while True:
