@@ -1,6 +1,6 @@
 """BentoML's own clients, as released, against our front-end.
 
-They live in an environment of their own under ~/.cache, which the first run makes: BentoML wants other versions of packages
+They live in an environment of their own inside of ours, which the first run makes: BentoML wants other versions of packages
 that we pin.
 """
 
@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from orchestrator.server import FrontendOptions
+from tests.e2e.serving import Serving
 from tests.integration.live import live_server
 from tests.services.media import Media, Streams
 
 VERSION = "1.4.39"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "orchestrator-tests"
+CACHE = Path(sys.prefix) / "test-environments"
 SCRIPT = Path(__file__).with_name("bentoml_calls.py")
 
 
@@ -44,9 +45,13 @@ def python_with_bentoml() -> Path:
     return python
 
 
-@pytest.fixture(scope="module", params=["local"])
+@pytest.fixture(scope="module", params=["local", "triton"])
 def urls(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
     """Addresses of Media and of Streams."""
+    if request.param == "triton":
+        with Serving("media:Media", "--allow-internal-urls") as first, Serving("media:Streams") as second:
+            yield first.url, second.url
+        return
     options = FrontendOptions(allow_internal_urls=True)
     with live_server(Media, options=options) as media, live_server(Streams) as streams:
         yield media, streams

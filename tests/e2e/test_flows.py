@@ -1,4 +1,4 @@
-"""Async methods, streams and context, on the real Triton."""
+"""Async methods, streams, hooks and context: in a worker of the real Triton, and on the front-end. The same code and answers."""
 
 import re
 import time
@@ -14,9 +14,9 @@ from tests.e2e.serving import Serving
 pytestmark = pytest.mark.e2e
 
 
-@pytest.fixture(scope="module")
-def flows() -> Iterator[Serving]:
-    with Serving("flows:Flows") as server:
+@pytest.fixture(scope="module", params=["Flows", "FlowsInFrontend"])
+def flows(request: pytest.FixtureRequest) -> Iterator[Serving]:
+    with Serving(f"flows:{request.param}") as server:
         yield server
 
 

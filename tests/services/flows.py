@@ -5,6 +5,8 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
+from fastapi import FastAPI
+
 import orchestrator
 
 
@@ -76,3 +78,9 @@ class Flows:
     @orchestrator.api
     def worker(self) -> int:
         return orchestrator.server_context.worker_index
+
+
+@orchestrator.service(threads=2)
+@orchestrator.asgi_app(FastAPI(), path="/extra")
+class FlowsInFrontend(Flows):
+    """The same, on the front-end's event loop."""
