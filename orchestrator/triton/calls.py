@@ -94,7 +94,10 @@ class Calls:
             _release(released, BackendUnavailable("the connection to Triton was closed during the call"))
         await asyncio.sleep(0)  # so that they leave
         if self._settling:
-            await asyncio.wait(self._settling, timeout=_CLOSE_S)
+            _, late = await asyncio.wait(self._settling, timeout=_CLOSE_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _released_by(
         self, add_done_callback: Callable[[Callable[[Any], None]], None], timeout_s: float | None
@@ -126,15 +129,17 @@ def _release(released: asyncio.Future[None], error: CallError | None) -> None:
 async def _settle(call: Any, reading: asyncio.Future[Any], begun: bool) -> None:
     """Reads on until the stream ends or is quiet, then cancels it."""
     loop = asyncio.get_running_loop()
-    if not begun:
-        await asyncio.wait({reading}, timeout=_QUEUED_S)
-    end = loop.time() + _ABANDONED_S
-    while loop.time() < end:
-        await asyncio.wait({reading}, timeout=_QUIET_S)
-        if not reading.done() or reading.cancelled() or reading.exception() or reading.result() is grpc.aio.EOF:
-            break
-        reading = _read(call)
-    call.cancel()
+    try:
+        if not begun:
+            await asyncio.wait({reading}, timeout=_QUEUED_S)
+        end = loop.time() + _ABANDONED_S
+        while loop.time() < end:
+            await asyncio.wait({reading}, timeout=_QUIET_S)
+            if not reading.done() or reading.cancelled() or reading.exception() or reading.result() is grpc.aio.EOF:
+                break
+            reading = _read(call)
+    finally:
+        call.cancel()
 
 
 def _read(call: Any) -> asyncio.Task[Any]:

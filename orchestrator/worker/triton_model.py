@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import json
 import logging
 import os
@@ -196,7 +197,12 @@ def _worker_index(instance_name: str) -> int:
 
 
 def _log_to_stderr() -> None:
-    """Our own lines, without touching the user's logging."""
+    """Our own lines, without touching the user's logging; and the user's prints when they come, not at the exit.
+
+    (Triton's stub ignores PYTHONUNBUFFERED, as all of Python's variables.)
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     logger = logging.getLogger("orchestrator")
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)

@@ -151,10 +151,12 @@ def test_a_broken_form_is_the_callers_fault(media: TestClient, content: bytes) -
     )
 
 
-def test_a_form_leaves_nothing_behind(media: TestClient) -> None:
+def test_a_form_leaves_nothing_behind(media: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
     def left() -> tuple[int, int]:
         gc.collect()
-        return len(os.listdir("/proc/self/fd")), len(list(Path(tempfile.gettempdir()).iterdir()))
+        return len(os.listdir("/proc/self/fd")), len(list(tmp_path.iterdir()))
 
     large = os.urandom(150_000)
     media.post("/sizes", files={"files": large})
