@@ -6,7 +6,7 @@ OrchestratorError                what went wrong, whether a retry helps, and the
 ├── ConversionError              a model file cannot be converted
 ├── StoreError                   a model cannot be found, saved or trusted
 ├── SettingsError                a flag, a variable or a config file is wrong
-├── ServerProcessError           Triton cannot start or has ended (exit code, end of its log)
+├── ServerProcessError           Triton, or a service's own process, cannot start or has ended (exit code, end of its log)
 ├── CallError                    one call failed
 │   ├── InvalidInput             the caller's values do not fit the API (a list of problems)
 │   ├── EndpointNotFound         no such service or API
@@ -114,7 +114,7 @@ class SettingsError(OrchestratorError):
 
 
 class ServerProcessError(OrchestratorError):
-    """Triton cannot start, or has ended.
+    """Triton, or a service's own process, cannot start, or has ended.
 
     Args:
         exit_code: of the process, or None while it runs or never ran.

@@ -12,9 +12,11 @@ from contextlib import contextmanager
 
 from starlette.testclient import TestClient
 
+from orchestrator.errors import DefinitionError
 from orchestrator.sdk import read_service
 from orchestrator.sdk.alias import install_bentoml
 from orchestrator.server import FrontendOptions, create_app, extension_of
+from orchestrator.spec import Placement
 from orchestrator.worker.local import LocalBackend
 
 __all__ = ["install_bentoml", "local_client"]
@@ -35,6 +37,8 @@ def local_client(service: type, *, options: FrontendOptions | None = None) -> Ge
         DefinitionError: the class cannot be served, or its `__init__` failed.
     """
     definition = read_service(service, f"{service.__module__}:{service.__qualname__}")
+    if definition.spec.placement is Placement.COMMAND:
+        raise DefinitionError(f"{definition.spec.name} is a process of its own", hint="`orchestrator serve` runs it")
     backend = LocalBackend(definition)
     extension = extension_of(service, backend.running.instance)
     app = create_app(definition.spec, backend, options=options, extension=extension)

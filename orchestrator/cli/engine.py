@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from orchestrator.cli.command import running_command
 from orchestrator.cli.console import note
 from orchestrator.cli.export import plan_for
 from orchestrator.compiler import Target, write_repository
@@ -28,11 +29,13 @@ class Engine:
         grpc_url: `host:port`; None where the service needs no Triton.
         metrics_url: of its Prometheus page, or None where it has none that we know.
         repository: that it reads, where that is ours.
+        process: address of the service's own process, `host:port`, which stands in Triton's place.
     """
 
     grpc_url: str | None
     metrics_url: str | None
     repository: Path | None = None
+    process: str | None = None
 
 
 @contextmanager
@@ -46,9 +49,12 @@ def engine_for(triton: str, definition: Definition, working_dir: Path) -> Genera
 
     Raises:
         SettingsError: `--triton` names nothing.
-        ServerProcessError: Triton or a model does not start.
+        ServerProcessError: Triton, a model or the service's own process does not start.
     """
-    if definition.spec.placement is Placement.FRONTEND:
+    if definition.spec.placement is Placement.COMMAND:
+        with running_command(definition, working_dir) as address:
+            yield Engine(None, None, process=address)
+    elif definition.spec.placement is Placement.FRONTEND:
         note(f"{definition.spec.name} mounts an application, so it runs on the front-end; no Triton is needed")
         with tempfile.TemporaryDirectory(prefix="orchestrator-repository-") as folder:
             yield Engine(None, None, Path(folder))

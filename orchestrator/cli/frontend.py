@@ -24,7 +24,7 @@ from uvicorn.supervisors import Multiprocess
 from orchestrator.cli.console import say
 from orchestrator.engine import Backend
 from orchestrator.errors import SettingsError
-from orchestrator.server import ACCESS_LOGGER, Extension, FrontendOptions, create_app, extension_of
+from orchestrator.server import ACCESS_LOGGER, Extension, FrontendOptions, create_app, create_proxy_app, extension_of
 from orchestrator.spec import ServiceConfig, ServiceSpec, Ssl
 from orchestrator.triton import TritonBackend, read_metrics
 from orchestrator.worker.instance import load_definition
@@ -44,6 +44,7 @@ class FrontendPlan(BaseModel):
     Attributes:
         grpc_url: of Triton; None for a service that is placed on the front-end.
         working_dir: folder of the user's code, which only such a service needs here.
+        process: address of the service's own process, where that answers its HTTP.
     """
 
     service: ServiceSpec
@@ -52,6 +53,8 @@ class FrontendPlan(BaseModel):
     metrics_url: str | None
     max_body_bytes: int
     workers: int
+    allow_internal_urls: bool = False
+    process: str | None = None
 
 
 def listen(config: ServiceConfig) -> socket.socket:
@@ -123,6 +126,19 @@ def create() -> FastAPI:
 def _application(plan: FrontendPlan) -> FastAPI:
     if plan.service.logging.access.enabled:
         _log_access()
+    app = _app_of_apis(plan) if plan.process is None else _app_of_process(plan, plan.process)
+    # What has been loaded by now lives as long as we do. A full collection would walk through all of it: up to 200 ms in
+    # which no request is answered, seen in every second of load.
+    gc.collect()
+    gc.freeze()
+    return app
+
+
+def _app_of_process(plan: FrontendPlan, address: str) -> FastAPI:
+    return create_proxy_app(plan.service, address, options=FrontendOptions(processes=plan.workers))
+
+
+def _app_of_apis(plan: FrontendPlan) -> FastAPI:
     metrics_url = plan.metrics_url
     backend: Backend
     if plan.grpc_url is None:
@@ -131,18 +147,17 @@ def _application(plan: FrontendPlan) -> FastAPI:
         extension = extension_of(definition.cls, local.running.instance)
     else:
         backend, extension = TritonBackend(plan.grpc_url), Extension()
-    app = create_app(
+    return create_app(
         plan.service,
         backend,
         extension=extension,
-        options=FrontendOptions(max_body_bytes=plan.max_body_bytes, processes=plan.workers),
+        options=FrontendOptions(
+            max_body_bytes=plan.max_body_bytes,
+            processes=plan.workers,
+            allow_internal_urls=plan.allow_internal_urls,
+        ),
         engine_metrics=(lambda: read_metrics(metrics_url)) if metrics_url else None,
     )
-    # What has been loaded by now lives as long as we do. A full collection would walk through all of it: up to 200 ms in
-    # which no request is answered, seen in every second of load.
-    gc.collect()
-    gc.freeze()
-    return app
 
 
 def _worker_index() -> int:

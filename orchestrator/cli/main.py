@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Write a Python class, serve it typed and batched on NVIDIA Triton.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong flag, variable or port, 3 the service cannot be loaded, 4 Triton failed.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong flag, variable or port, 3 the service cannot be loaded, 4 a server failed.",
 )
 app.command("serve")(serve_command.serve)
 app.command("export")(export_command.export)

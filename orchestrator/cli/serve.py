@@ -14,7 +14,9 @@ from orchestrator.cli.frontend import FrontendPlan, check_tls, listen, run_front
 from orchestrator.cli.loading import Assignments, Bentoml, ConfigPath, WorkingDir, load, note_dropped
 from orchestrator.cli.reload import run_reloading
 from orchestrator.cli.template import TemplateArguments, TemplateFile, read_template
+from orchestrator.errors import SettingsError
 from orchestrator.settings import Settings
+from orchestrator.spec import Placement
 
 __all__ = ["serve"]
 
@@ -40,9 +42,13 @@ def serve(
     triton: Annotated[
         str, typer.Option(help="embedded: start one; grpc://host:8001: use one that runs.", metavar="embedded|URL")
     ] = "embedded",
+    allow_internal_urls: Annotated[
+        bool,
+        typer.Option("--allow-internal-urls", help="Fetch files for callers also from addresses that are not public."),
+    ] = False,
     max_body_mb: Annotated[int | None, typer.Option(min=1, help="Longest request body in MiB; default 64.")] = None,
 ) -> None:
-    """Serves a service: typed HTTP in front, Triton beneath.
+    """Serves a service: typed HTTP in front, Triton beneath, or the service's own process where it has `cmd`.
 
     Prints `ready http://...` (or `https://...`) once the first request can come. SIGTERM or Ctrl-C lets requests in
     flight finish.
@@ -71,6 +77,8 @@ def serve(
     )
     note_dropped(definition)
     check_tls(definition.spec.ssl)
+    if reload and definition.spec.placement is Placement.COMMAND:
+        raise SettingsError(f"--reload is not for {definition.spec.name}, which is a process of its own")
     with listen(definition.spec) as sock:
         try:
             run_deployment_hooks(definition)
@@ -82,6 +90,8 @@ def serve(
                     working_dir=working_dir.resolve(),
                     max_body_bytes=(max_body_mb or settings.max_body_mb) * 2**20,
                     workers=workers,
+                    allow_internal_urls=allow_internal_urls,
+                    process=engine.process,
                 )
                 try:
                     if reload:

@@ -8,7 +8,8 @@ from typing import Final
 
 from orchestrator.codec import Layout
 from orchestrator.compiler.config import config_text, ensemble_config, python_config
-from orchestrator.spec import SPEC_FILE, ServiceSpec
+from orchestrator.errors import CompileError
+from orchestrator.spec import SPEC_FILE, Placement, ServiceSpec
 
 __all__ = ["FACADE_FILE", "VERSION", "RepositoryPlan", "Target", "plan_repository"]
 
@@ -52,7 +53,13 @@ def plan_repository(service: ServiceSpec, *, target: Target, service_path: str) 
         target: the embedded server has no GPU support worth asking for; the container gets GPU instances where the
             service asks for one.
         service_path: folder of the user's module, relative to the repository.
+
+    Raises:
+        CompileError: the service is a process of its own.
     """
+    if service.placement is Placement.COMMAND:
+        hint = "`orchestrator serve` runs it"
+        raise CompileError(f"{service.name} has no Triton model: it is a process of its own", hint=hint)
     layouts = [Layout.of(service, method) for method in service.methods]
     several = len(layouts) > 1
     max_batch_size = service.max_batch_size

@@ -13,11 +13,12 @@ from pydantic_core import to_jsonable_python
 
 from orchestrator.errors import DefinitionError, SettingsError
 from orchestrator.sdk.annotations import UnsupportedAnnotation, adapter_of, describe
-from orchestrator.sdk.asgi import mounts_of
+from orchestrator.sdk.asgi import middleware_of, mounts_of
 from orchestrator.sdk.context import Context
 from orchestrator.sdk.decorators import api_options_of, service_options_of
 from orchestrator.sdk.definition import ApiBinding, Definition
 from orchestrator.sdk.fields import signature_of
+from orchestrator.sdk.hooks import Hook, hooks_of
 from orchestrator.sdk.options import ApiOptions, check_name
 from orchestrator.spec import (
     ANY,
@@ -47,6 +48,8 @@ CHECKS: Final[dict[str, tuple[type | None, type]]] = {
     "__metrics__": (str, str),
 }
 """Methods of a service that answer the server's own questions: what they take, what they give."""
+COMMAND: Final = "__command__"
+"""Method of a service that gives the command of its process, where `cmd` does not."""
 _RESERVED_ARGUMENTS: Final = frozenset({"result", "effects"})
 _PASSING: Final[dict[Any, Passing]] = {
     inspect.Parameter.POSITIONAL_ONLY: Passing.POSITIONAL,
@@ -81,11 +84,13 @@ def read_service(cls: type, target: str, overrides: Sequence[Layer] | None = ())
     except DefinitionError as error:
         raise _at_class(cls, error.message, hint=error.hint) from None
     configuration = _configured(cls, name, options.layer, overrides)
-    if configuration.config.cmd is not None:
-        raise _at_class(cls, f"service {cls.__name__}: cmd services are not there yet", hint="serve a class with APIs")
+    if configuration.config.cmd is not None or hasattr(cls, COMMAND):
+        return _read_command(cls, name, target, configuration)
     bindings = [_read_api(cls, name, function, api_options) for name, function, api_options in _api_methods(cls)]
     if not bindings:
-        raise _at_class(cls, f"service {cls.__name__} has no API", hint="put @orchestrator.api above a method")
+        raise _at_class(
+            cls, f"service {cls.__name__} has no API", hint="put @orchestrator.api above a method, or give cmd"
+        )
     _check_routes(cls, bindings)
     checks = [_read_check(cls, check, *types) for check, types in CHECKS.items() if hasattr(cls, check)]
     spec = ServiceSpec(
@@ -110,6 +115,33 @@ def _configured(cls: type, name: str, layer: Layer, overrides: Sequence[Layer] |
         if overrides:
             raise
         raise _at_class(cls, error.message, hint=error.hint) from None
+
+
+def _read_command(cls: type, name: str, target: str, configuration: Configuration) -> Definition:
+    """A class whose HTTP is answered by a process of its own: nothing of it runs here but `__command__`, once."""
+    why = "cmd" if configuration.config.cmd is not None else COMMAND
+    has = [f"the API {api!r}" for api, *_ in _api_methods(cls)]
+    has += [f"the method {check}" for check in CHECKS if hasattr(cls, check)]
+    has += [f"the hook {hook.__name__!r}" for kind in (Hook.STARTUP, Hook.SHUTDOWN) for hook in hooks_of(cls, kind)]
+    has += [f"an application at {mount.path or '/'}" for mount in mounts_of(cls)]
+    has += ["middleware" for _ in middleware_of(cls)]
+    if has:
+        hint = f"take {why} away, or {has[0]}"
+        raise _at_class(cls, f"service {cls.__name__} has {why}, so it cannot have {has[0]}", hint=hint)
+    function = inspect.getattr_static(cls, COMMAND, None)
+    if function is not None:
+        if not inspect.isfunction(function) or inspect.iscoroutinefunction(function):
+            raise _at_class(cls, f"{cls.__name__}.{COMMAND} must be a plain method")
+        if len(inspect.signature(function).parameters) != 1:
+            raise _at_function(function, f"{cls.__name__}.{COMMAND} takes no argument besides self")
+    spec = ServiceSpec(
+        name=name,
+        target=target,
+        doc=inspect.getdoc(cls) if cls.__doc__ else None,
+        placement=Placement.COMMAND,
+        **dict(configuration.config),
+    )
+    return Definition(cls, spec, {}, configuration)
 
 
 def _read_check(cls: type, name: str, takes: type | None, gives: type) -> ApiBinding:

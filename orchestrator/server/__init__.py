@@ -1,7 +1,16 @@
 """SERVE: the FastAPI front-end; reads only specs."""
 
 from orchestrator.server.access import ACCESS_LOGGER
-from orchestrator.server.app import FrontendOptions, create_app
+from orchestrator.server.app import FrontendOptions, create_app, create_proxy_app
 from orchestrator.server.mounts import Extension, extension_of
+from orchestrator.server.proxy import Upstream
 
-__all__ = ["ACCESS_LOGGER", "Extension", "FrontendOptions", "create_app", "extension_of"]
+__all__ = [
+    "ACCESS_LOGGER",
+    "Extension",
+    "FrontendOptions",
+    "Upstream",
+    "create_app",
+    "create_proxy_app",
+    "extension_of",
+]

@@ -21,7 +21,7 @@ from orchestrator.engine import Backend, Invoker
 from orchestrator.errors import CallCancelled, Overloaded, PayloadTooLarge
 from orchestrator.server.addresses import is_internal
 from orchestrator.server.bodies import call_info_of, read_body
-from orchestrator.server.checks import Checks
+from orchestrator.server.checks import Checks, Probes
 from orchestrator.server.client_schema import client_schema
 from orchestrator.server.edge import add_edge
 from orchestrator.server.fetch import Fetcher
@@ -33,11 +33,12 @@ from orchestrator.server.metrics import FrontendMetrics, MetricsPage
 from orchestrator.server.mounts import Extension, add_mounts, mounted_lifespans
 from orchestrator.server.openapi import Components, operation_of
 from orchestrator.server.problems import problem, problem_of
+from orchestrator.server.proxy import Proxy, Upstream
 from orchestrator.server.reply import Reply, StreamReply
 from orchestrator.server.streams import StreamResponse, raw_headers
 from orchestrator.spec import ApiSpec, ServiceSpec
 
-__all__ = ["DEFAULT_MAX_BODY_BYTES", "FrontendOptions", "create_app"]
+__all__ = ["DEFAULT_MAX_BODY_BYTES", "FrontendOptions", "create_app", "create_proxy_app"]
 
 DEFAULT_MAX_BODY_BYTES: Final = 64 * 2**20
 _STATIC: Final = "/docs/static"
@@ -120,6 +121,35 @@ def create_app(
     return app
 
 
+def create_proxy_app(service: ServiceSpec, address: str, *, options: FrontendOptions | None = None) -> FastAPI:
+    """The front-end of a service that is a process of its own: health and metrics are ours, all else is the process's.
+
+    Args:
+        service: what to serve.
+        address: of its process, `host:port`.
+        options: limits; bodies have none here, since they are not kept.
+    """
+    options = options or FrontendOptions()
+    metrics = FrontendMetrics(service.metrics, multiprocess=options.processes > 1)
+    upstream = Upstream(service, address)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await upstream.close()
+
+    app = FastAPI(title=service.name, openapi_url=None, lifespan=lifespan)
+    _add_health(app, upstream)
+    if service.metrics.enabled:
+        _add_metrics(app, MetricsPage(metrics, None, namespace=service.metrics.namespace, routes={}), upstream)
+    _add_problems(app)
+    app.mount("", Proxy(service, upstream, metrics, _request_id), name="process")
+    _add_edge(app, service, metrics, options)
+    return app
+
+
 def _add_api(
     app: FastAPI,
     service: ServiceSpec,
@@ -177,7 +207,7 @@ def _add_api(
     return endpoint
 
 
-def _add_health(app: FastAPI, checks: Checks) -> None:
+def _add_health(app: FastAPI, checks: Probes) -> None:
     async def alive() -> Response:
         """The front-end runs."""
         if await checks.alive():
@@ -210,7 +240,7 @@ def _add_health(app: FastAPI, checks: Checks) -> None:
         )
 
 
-def _add_metrics(app: FastAPI, page: MetricsPage, checks: Checks) -> None:
+def _add_metrics(app: FastAPI, page: MetricsPage, checks: Probes) -> None:
     async def metrics() -> Response:
         """Counters of the front-end and of Triton, in Prometheus' text form."""
         return Response(await checks.metrics(await page.text()), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,16 +1,32 @@
 """What health and metrics routes ask of the service itself."""
 
 import logging
-from typing import Final
+from typing import Final, Protocol
 
 from orchestrator.engine import Invoker
 from orchestrator.errors import OrchestratorError
 from orchestrator.spec import ServiceSpec
 
-__all__ = ["Checks"]
+__all__ = ["Checks", "Probes"]
 
 _TIMEOUT_S: Final = 5.0
 logger = logging.getLogger("orchestrator.server")
+
+
+class Probes(Protocol):
+    """What answers the health and metrics routes."""
+
+    async def alive(self) -> bool:
+        """Whether the service lives."""
+        ...
+
+    async def ready(self) -> bool:
+        """Whether it can answer now."""
+        ...
+
+    async def metrics(self, page: bytes) -> bytes:
+        """The page of metrics, as the service wants it."""
+        ...
 
 
 class Checks:

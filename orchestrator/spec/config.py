@@ -42,10 +42,8 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "resources.tpu_type": "Triton runs on no TPU",
     "traffic.concurrency": "a hint for schedulers",
     "traffic.external_queue": "there is no queue outside; Triton queues",
-    "http.proxy_port": "only a service with `cmd` has a process to proxy",
     "http.response": "answers carry X-Request-ID and no trace",
     "logging.access.format": "lines carry the request's id and no trace",
-    "endpoints": "only a service with `cmd` has health routes of its own",
     "runner_probe": "there are no runner processes; /readyz asks Triton",
     "runner_connection": "there are no runner processes",
     "max_runner_connections": "there are no runner processes",
@@ -124,6 +122,12 @@ def _prefix(value: str) -> str:
     if prefix and (not prefix.startswith("/") or "//" in prefix):
         raise ValueError
     return prefix
+
+
+def _route(path: str | None) -> str | None:
+    if path is not None and (not path.startswith("/") or not path.isascii() or not path.isprintable() or " " in path):
+        raise ValueError
+    return path
 
 
 def _growing(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -233,10 +237,15 @@ class Cors(Frozen):
 
 
 class Http(Frozen):
-    """Where the front-end listens. The default answers this machine only."""
+    """Where the front-end listens. The default answers this machine only.
+
+    Attributes:
+        proxy_port: where the process of a service with `cmd` listens, unless its command names `$PORT`.
+    """
 
     host: Annotated[str, Field(min_length=1), Takes("an address such as 127.0.0.1 or 0.0.0.0")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535), Takes("a number from 0 to 65535 (0: any free one)")] = 3000
+    proxy_port: Annotated[int, Field(ge=1, le=65535), Takes("a number from 1 to 65535")] = 8000
     cors: Cors = Cors()
 
 
@@ -351,10 +360,10 @@ def _one_of(number: int, allowed: tuple[int, ...]) -> int:
 
 
 class Endpoints(Frozen):
-    """Health routes that a service with `cmd` has itself."""
+    """Health routes of the process of a service with `cmd`; our own `/livez` and `/readyz` ask them."""
 
-    livez: Annotated[str | None, Takes("a path")] = None
-    readyz: Annotated[str | None, Takes("a path")] = None
+    livez: Annotated[str | None, AfterValidator(_route), Takes("a path such as '/health'")] = None
+    readyz: Annotated[str | None, AfterValidator(_route), Takes("a path such as '/health'")] = None
 
 
 class EnvVar(Frozen):

@@ -1,9 +1,9 @@
 """A service as data: everything that the compiler, the server and the client know of a user's class."""
 
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from pydantic import Field
+from pydantic import model_validator
 
 from orchestrator.spec.config import ServiceConfig
 from orchestrator.spec.frozen import Frozen
@@ -44,10 +44,14 @@ class Passing(StrEnum):
 
 
 class Placement(StrEnum):
-    """Where the methods of a service run: in a worker of Triton's, or on the front-end's event loop."""
+    """Where the methods of a service run: in a worker of Triton's, or on the front-end's event loop.
+
+    With `command` it has none: a process of its own answers its HTTP, and the front-end passes that on.
+    """
 
     TRITON = "triton"
     FRONTEND = "frontend"
+    COMMAND = "command"
 
 
 class ArgumentSpec(Frozen):
@@ -113,9 +117,15 @@ class ServiceInterface(Frozen):
     bentoml: bool = False
     template: dict[str, Any] = {}
     doc: str | None = None
-    apis: tuple[ApiSpec, ...] = Field(min_length=1)
+    apis: tuple[ApiSpec, ...] = ()
     checks: tuple[ApiSpec, ...] = ()
     placement: Placement = Placement.TRITON
+
+    @model_validator(mode="after")
+    def _check_apis(self) -> Self:
+        if bool(self.apis) is (self.placement is Placement.COMMAND):
+            raise ValueError("apis: a service has some, and one that is a process of its own has none")
+        return self
 
     @property
     def methods(self) -> tuple[ApiSpec, ...]:

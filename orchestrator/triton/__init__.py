@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.triton.child import ChildProcess
     from orchestrator.triton.command import ServerOptions
     from orchestrator.triton.control import Control
     from orchestrator.triton.faults import StatusCause, from_status
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PROBE_MODEL",
+    "ChildProcess",
     "Control",
     "ServerOptions",
     "StatusCause",
@@ -38,6 +40,7 @@ __all__ = [
 
 _HOMES = {
     "PROBE_MODEL": "probe_model",
+    "ChildProcess": "child",
     "Control": "control",
     "ServerOptions": "command",
     "StatusCause": "faults",

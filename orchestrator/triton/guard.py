@@ -1,4 +1,4 @@
-"""The parent of tritonserver: a script of its own, run by path as `python -I -S guard.py`, stdlib only.
+"""The parent of tritonserver, or of a service's own process: a script, run by path as `python -I -S guard.py`, stdlib only.
 
 Why a process between us and Triton: after `kill -9` of the orchestrator nobody else is left to stop the server, its
 Python workers and what those started, and to remove their shared memory. The guard is
@@ -11,7 +11,9 @@ It ends in one way, whatever the cause (a stop order, the orchestrator's death, 
 bounded wait, SIGKILL to whatever is left below, removal of the shared memory and of the run directory. Its exit code is
 Triton's, or 128 + the number of the signal that ended Triton.
 
-    guard.py GRACE_S SHM_PREFIX RUN_DIR LOCK_FD PROGRAM [ARGUMENT...]
+    guard.py GRACE_S SHM_PREFIX RUN_DIR LOCK_FD [--group] PROGRAM [ARGUMENT...]
+
+With `--group` the program leads a process group of its own, and all of that gets the SIGTERM and the time to end.
 
 Orders are lines on stdin: `stop SECONDS` gives Triton that long to end, `stop 0` kills it.
 """
@@ -37,12 +39,13 @@ def prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), f"prctl({option})")
 
 
-def spawn(command: list[str], pid_file: str) -> int:
+def spawn(command: list[str], pid_file: str, group: bool) -> int:
     """Starts the server below this process; its stdout and stderr are the guard's.
 
     Args:
         command: the program's path and its arguments.
         pid_file: where the server's pid goes before its first instruction.
+        group: it leads a process group.
 
     Returns:
         The server's pid.
@@ -50,8 +53,14 @@ def spawn(command: list[str], pid_file: str) -> int:
     guard = os.getpid()
     pid = os.fork()
     if pid:
+        if group:  # the child does the same: whoever comes first, the group is there for both
+            with contextlib.suppress(OSError):
+                os.setpgid(pid, pid)
         return pid
     try:
+        if group:
+            os.setpgid(0, 0)
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # any program's default, not only Triton's
         # SIGKILL, not SIGTERM: a guard dies without its cleanup only by kill -9 or for want of memory, and then nobody
         # is left to bound a graceful exit: a Triton that waits for a hung model would stay.
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -100,6 +109,14 @@ def reap(main: int) -> int | None:
             return code
         if pid == main:
             code = os.waitstatus_to_exitcode(status)
+
+
+def lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def kill_rest() -> None:
@@ -178,16 +195,23 @@ def main(arguments: list[str]) -> int:
     os.set_inheritable(int(lock_fd), False)  # Triton must not hold it: a hung worker would look like a living server
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     orders = Orders(float(grace_s))
-    server = spawn(command, f"{run_dir}/pid")
+    grouped = command[0] == "--group"
+    server = spawn(command[grouped:], f"{run_dir}/pid", grouped)
     code = None
     while code is None and orders.end is None:
         orders.wait(POLL_S)
         code = reap(server)
-    if code is None:
-        os.kill(server, signal.SIGTERM)
-    while code is None and orders.end is not None and (left_s := orders.end - time.monotonic()) > 0:
+    stopped = code is None
+    if stopped:
+        (os.killpg if grouped else os.kill)(server, signal.SIGTERM)
+    while (
+        (code is None or (stopped and grouped and lives(server)))
+        and orders.end is not None
+        and (left_s := orders.end - time.monotonic()) > 0
+    ):
         orders.wait(min(POLL_S, left_s))
-        code = reap(server)
+        ended = reap(server)
+        code = code if ended is None else ended
     kill_rest()
     remove_traces(shm_prefix, run_dir)
     if code is None:

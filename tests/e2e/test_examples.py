@@ -47,7 +47,9 @@ def test_iris_names_known_flowers() -> None:
 def test_summarize_keeps_sentences_of_the_text() -> None:
     with Serving("service:Summarization", working_dir=EXAMPLES / "summarize") as server:
         document = httpx2.get(f"{server.url}/openapi.json").json()
-        default = document["paths"]["/summarize"]["post"]["requestBody"]["content"]["application/json"]["example"]["text"]
+        default = document["paths"]["/summarize"]["post"]["requestBody"]["content"]["application/json"]["example"][
+            "text"
+        ]
         summary = httpx2.post(f"{server.url}/summarize", json={}).text
         assert 0 < len(summary) < len(default)
         assert all(sentence in default for sentence in summary.split(". ")[0].splitlines())

@@ -180,6 +180,15 @@ def test_a_config_that_cannot_be_read_back_is_refused() -> None:
 
 def test_the_committed_repository_is_what_the_example_says() -> None:
     root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-m", "orchestrator", "export", "service:Iris", "--working-dir", "examples/iris", "--check"]
+    command = [
+        sys.executable,
+        "-m",
+        "orchestrator",
+        "export",
+        "service:Iris",
+        "--working-dir",
+        "examples/iris",
+        "--check",
+    ]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -136,10 +136,27 @@ def test_serve_says_what_is_wrong_before_it_starts_triton(arguments: list[str], 
     assert "Triton" not in done.stderr
 
 
-def test_a_cmd_service_is_refused() -> None:
-    done = run("serve", "configured:Command", "--working-dir", SERVICES)
-    assert done.returncode == 3
-    assert "service Command: cmd services are not there yet" in done.stderr
+@pytest.mark.parametrize(
+    ("command", "code", "message"),
+    [
+        (["export", "configured:Command"], 1, "Command has no Triton model: it is a process of its own"),
+        (["serve", "configured:Command", "--reload"], 2, "--reload is not for Command"),
+        (
+            ["serve", TARGET, "--set", 'cmd=["true"]'],
+            3,
+            "service Configured has cmd, so it cannot have the API 'environment' (take cmd away, or the API 'environment')",
+        ),
+        (
+            ["serve", "configured:Command", "--port", "0", "--set", 'cmd=["no-such-program", "$PORT"]'],
+            4,
+            "the command of Command cannot be started: there is no program 'no-such-program'",
+        ),
+    ],
+)
+def test_what_a_service_with_cmd_cannot_do(command: list[str], code: int, message: str) -> None:
+    done = run(*command, "--working-dir", SERVICES)
+    assert message in done.stderr
+    assert done.returncode == code
 
 
 def test_variables_from_outside_are_there_when_the_module_is_imported(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ EVERYTHING: dict[str, Any] = {
     "http": {
         "host": "0.0.0.0",
         "port": 8080,
+        "proxy_port": 9000,
         "cors": {
             "enabled": True,
             "access_control_allow_origins": "https://a.example",
@@ -116,7 +117,10 @@ def test_a_document_holds_what_is_not_the_default() -> None:
         ({"backlog": 63}, "@service: backlog=63: takes a whole number from 64 up"),
         ({"threads": True}, "@service: threads=True: takes a whole number from 1 up"),
         ({"http": {"port": 65536}}, "@service: http.port=65536: takes a number from 0 to 65535 (0: any free one)"),
-        ({"http": "x"}, "@service: http='x': is a section with the keys http.host, http.port, http.cors"),
+        (
+            {"http": "x"},
+            "@service: http='x': is a section with the keys http.host, http.port, http.proxy_port, http.cors",
+        ),
         ({"path_prefix": "v1"}, "@service: path_prefix='v1': takes a path such as '/v1'"),
         ({"path_prefix": "/a//b"}, "@service: path_prefix='/a//b': takes a path such as '/v1'"),
         ({"path_prefix": "/{a}"}, "@service: path_prefix='/{a}': takes a path such as '/v1'"),
@@ -146,6 +150,8 @@ def test_a_document_holds_what_is_not_the_default() -> None:
         ({"labels": {"a": [1]}}, "@service: labels={'a': [1]}: takes texts by name"),
         ({"cmd": "python x.py"}, "@service: cmd='python x.py': takes a list of words"),
         ({"cmd": []}, "@service: cmd=[]: takes a list of words"),
+        ({"endpoints": {"livez": "x"}}, "@service: endpoints.livez='x': takes a path such as '/health'"),
+        ({"http": {"proxy_port": 0}}, "@service: http.proxy_port=0: takes a number from 1 to 65535"),
         ({"logging": {"access": {"enabled": 3}}}, "@service: logging.access.enabled=3: takes true or false"),
     ],
 )
@@ -263,8 +269,6 @@ def test_a_key_without_effect_is_taken_and_named(key: str) -> None:
         value = {"resources": {key.partition(".")[2]: "x"}}
     elif key == "traffic.external_queue":
         value = {"traffic": {"external_queue": True}}
-    elif key == "endpoints":
-        value = {"endpoints": {"livez": "/x"}}
     found = configured(read_layer(value, "@service"))
     (setting,) = [each for each in found.settings() if each.source]
     assert setting.without_effect == WITHOUT_EFFECT[key]
