@@ -5,36 +5,29 @@ import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import fastapi_offline
 from fastapi import FastAPI, Request, Response
-from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
-from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from orchestrator.engine import Backend, Invoker
 from orchestrator.errors import CallCancelled, Overloaded, PayloadTooLarge
 from orchestrator.server.addresses import is_internal
 from orchestrator.server.bodies import call_info_of, read_body
-from orchestrator.server.checks import Checks, Probes
-from orchestrator.server.client_schema import client_schema
+from orchestrator.server.checks import Checks
 from orchestrator.server.edge import add_edge
 from orchestrator.server.fetch import Fetcher
 from orchestrator.server.handler import ApiHandler
 from orchestrator.server.hotpath import Endpoint, HotPath
 from orchestrator.server.limit import route_of
-from orchestrator.server.media import JSON
 from orchestrator.server.metrics import FrontendMetrics, MetricsPage
 from orchestrator.server.mounts import Extension, add_mounts, mounted_lifespans
 from orchestrator.server.openapi import Components, operation_of
 from orchestrator.server.problems import problem, problem_of
 from orchestrator.server.proxy import Proxy, Upstream
 from orchestrator.server.reply import Reply, StreamReply
+from orchestrator.server.routes import add_client_schema, add_docs, add_health, add_metrics
 from orchestrator.server.streams import StreamResponse, raw_headers
 from orchestrator.spec import ApiSpec, ServiceSpec
 
@@ -108,13 +101,13 @@ def create_app(
     }
     app.add_middleware(HotPath, routes=hot)  # the first one added is the innermost
     checks = Checks(service, invoker)
-    _add_health(app, checks)
+    add_health(app, checks)
     if service.metrics.enabled:
         routes = {api.name: service.path_prefix + api.route for api in service.apis}
         page = MetricsPage(metrics, engine_metrics, namespace=service.metrics.namespace, routes=routes)
-        _add_metrics(app, page, checks)
-    _add_client_schema(app, service)
-    _add_docs(app, service, components)
+        add_metrics(app, page, checks)
+    add_client_schema(app, service)
+    add_docs(app, service, components)
     _add_problems(app)
     add_mounts(app, extension)
     _add_edge(app, service, metrics, options)
@@ -141,9 +134,9 @@ def create_proxy_app(service: ServiceSpec, address: str, *, options: FrontendOpt
             await upstream.close()
 
     app = FastAPI(title=service.name, openapi_url=None, lifespan=lifespan)
-    _add_health(app, upstream)
+    add_health(app, upstream)
     if service.metrics.enabled:
-        _add_metrics(app, MetricsPage(metrics, None, namespace=service.metrics.namespace, routes={}), upstream)
+        add_metrics(app, MetricsPage(metrics, None, namespace=service.metrics.namespace, routes={}), upstream)
     _add_problems(app)
     app.mount("", Proxy(service, upstream, metrics, _request_id), name="process")
     _add_edge(app, service, metrics, options)
@@ -205,117 +198,6 @@ def _add_api(
         openapi_extra=operation_of(api, components),
     )
     return endpoint
-
-
-def _add_health(app: FastAPI, checks: Probes) -> None:
-    async def alive() -> Response:
-        """The front-end runs."""
-        if await checks.alive():
-            return Response("\n", media_type=_PLAIN)
-        return Response("the service says that it is dead: __is_alive__ returned False\n", 503, media_type=_PLAIN)
-
-    async def ready() -> Response:
-        """The service can answer now."""
-        if await checks.ready():
-            return Response("\n", media_type=_PLAIN)
-        return Response("the service is not ready\n", 503, media_type=_PLAIN, headers={"Retry-After": "1"})
-
-    unready: dict[int | str, dict[str, Any]] = {
-        503: {"description": "Not ready.", "content": {"text/plain": {"schema": {"type": "string"}}}}
-    }
-    for path, endpoint in (("/livez", alive), ("/healthz", alive), ("/readyz", ready)):
-        app.add_api_route(
-            path,
-            endpoint,
-            methods=["GET"],
-            tags=["server"],
-            name=path[1:],
-            operation_id=path[1:],
-            response_class=Response,
-            response_model=None,
-            responses={
-                200: {"description": "Yes.", "content": {"text/plain": {"schema": {"type": "string"}}}},
-                **unready,
-            },
-        )
-
-
-def _add_metrics(app: FastAPI, page: MetricsPage, checks: Probes) -> None:
-    async def metrics() -> Response:
-        """Counters of the front-end and of Triton, in Prometheus' text form."""
-        return Response(await checks.metrics(await page.text()), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    app.add_api_route(
-        "/metrics",
-        metrics,
-        methods=["GET"],
-        tags=["server"],
-        operation_id="metrics",
-        response_class=Response,
-        response_model=None,
-        responses={200: {"description": "The page.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
-    )
-
-
-def _add_client_schema(app: FastAPI, service: ServiceSpec) -> None:
-    document = client_schema(service)
-
-    async def schema() -> Response:
-        """The APIs in the form that BentoML's clients read."""
-        return JSONResponse(document)
-
-    app.add_api_route(
-        "/schema.json",
-        schema,
-        methods=["GET"],
-        tags=["server"],
-        operation_id="schema",
-        response_class=JSONResponse,
-        response_model=None,
-        responses={200: {"description": "The document.", "content": {JSON: {"schema": {"type": "object"}}}}},
-    )
-
-
-def _add_docs(app: FastAPI, service: ServiceSpec, components: Components) -> None:
-    """Swagger UI and ReDoc from files of our own: they work with no internet."""
-    static = Path(fastapi_offline.__file__).parent / "static"
-    app.mount(_STATIC, StaticFiles(directory=static), name="docs-static")
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = get_openapi(
-                title=app.title,
-                version=app.version,
-                description=app.description,
-                routes=app.routes,
-                tags=app.openapi_tags,
-            )
-            document.setdefault("components", {}).setdefault("schemas", {}).update(components.schemas)
-            app.openapi_schema = document
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
-
-    async def docs(_: Request) -> Response:
-        return get_swagger_ui_html(
-            openapi_url="openapi.json",
-            title=f"{service.name} - Swagger UI",
-            swagger_js_url=f".{_STATIC}/swagger-ui-bundle.js",
-            swagger_css_url=f".{_STATIC}/swagger-ui.css",
-            swagger_favicon_url=f".{_STATIC}/favicon.png",
-        )
-
-    async def redoc(_: Request) -> Response:
-        return get_redoc_html(
-            openapi_url="openapi.json",
-            title=f"{service.name} - ReDoc",
-            redoc_js_url=f".{_STATIC}/redoc.standalone.js",
-            redoc_favicon_url=f".{_STATIC}/favicon.png",
-            with_google_fonts=False,
-        )
-
-    app.add_route("/docs", docs, methods=["GET"], include_in_schema=False)
-    app.add_route("/redoc", redoc, methods=["GET"], include_in_schema=False)
 
 
 def _add_problems(app: FastAPI) -> None:
