@@ -34,8 +34,6 @@ from orchestrator.spec import ApiSpec, ServiceSpec
 __all__ = ["DEFAULT_MAX_BODY_BYTES", "FrontendOptions", "create_app", "create_proxy_app"]
 
 DEFAULT_MAX_BODY_BYTES: Final = 64 * 2**20
-_STATIC: Final = "/docs/static"
-_PLAIN: Final = "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
