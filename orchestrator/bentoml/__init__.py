@@ -12,7 +12,7 @@ from orchestrator import __version__ as _product_version
 from orchestrator.bentoml import exceptions, images, validators
 from orchestrator.bentoml.absent import reason_of
 from orchestrator.bentoml.descriptor import IODescriptor
-from orchestrator.bentoml.loading import load
+from orchestrator.bentoml.loading import Service, load
 from orchestrator.monitoring import monitor
 from orchestrator.sdk.asgi import asgi_app
 from orchestrator.sdk.asgi import asgi_app as mount_asgi_app
@@ -32,6 +32,7 @@ __all__ = [
     "Cookie",
     "Field",
     "IODescriptor",
+    "Service",
     "SyncHTTPClient",
     "__version__",
     "api",

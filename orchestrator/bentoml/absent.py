@@ -36,7 +36,6 @@ ABSENT: Final[dict[str, str]] = {
     "push": _PACKAGING,
     "pull": _PACKAGING,
     # there is another way
-    "Service": "put @bentoml.service above a class, which may be empty where cmd is given",
     "serve": "run `orchestrator serve module:Class`, or use orchestrator.testing.local_client in tests",
     "server": "run `orchestrator serve module:Class`",
     "serving": "run `orchestrator serve module:Class`",

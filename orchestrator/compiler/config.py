@@ -24,7 +24,7 @@ def python_config(
     max_batch_size: int,
     queue_delay_us: int,
     instances: int,
-    gpu: bool,
+    devices: Mapping[int, int] | None,
     decoupled: bool,
     parameters: Mapping[str, str],
 ) -> Config:
@@ -36,7 +36,7 @@ def python_config(
         max_batch_size: rows in one request or batch; 0 for a model without a batch axis.
         queue_delay_us: how long the batcher waits for others; only used where the model batches.
         instances: worker processes.
-        gpu: put them on GPUs.
+        devices: GPU -> instances on it; None leaves all of them on the CPU.
         decoupled: any number of answers to one request.
         parameters: handed to the worker.
     """
@@ -44,8 +44,11 @@ def python_config(
     _add_tensors(config, inputs, outputs)
     if max_batch_size:
         config.dynamic_batching.max_queue_delay_microseconds = queue_delay_us
-    kind = model_config_pb2.ModelInstanceGroup.KIND_GPU if gpu else model_config_pb2.ModelInstanceGroup.KIND_CPU
-    config.instance_group.add(count=instances, kind=kind)
+    groups = model_config_pb2.ModelInstanceGroup
+    if devices is None:
+        config.instance_group.add(count=instances, kind=groups.KIND_CPU)
+    for device, count in sorted((devices or {}).items()):
+        config.instance_group.add(count=count, kind=groups.KIND_GPU, gpus=[device])
     if decoupled:
         config.model_transaction_policy.decoupled = True
     for key in sorted(parameters):

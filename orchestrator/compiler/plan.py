@@ -50,8 +50,8 @@ def plan_repository(service: ServiceSpec, *, target: Target, service_path: str) 
 
     Args:
         service: what to serve.
-        target: the embedded server has no GPU support worth asking for; the container gets GPU instances where the
-            service asks for one.
+        target: the embedded server runs every worker as a process of the host, which sees its GPUs anyway; the container gets
+            an instance group a GPU where the service asks for one.
         service_path: folder of the user's module, relative to the repository.
 
     Raises:
@@ -75,7 +75,7 @@ def plan_repository(service: ServiceSpec, *, target: Target, service_path: str) 
         max_batch_size=max_batch_size,
         queue_delay_us=min(delays, default=0),
         instances=service.workers,
-        gpu=target is Target.CONTAINER and service.resources.gpu > 0,
+        devices=_devices(service) if target is Target.CONTAINER and service.resources.gpu > 0 else None,
         decoupled=service.concurrent,
         parameters={"service_path": service_path},
     )
@@ -101,3 +101,12 @@ def plan_repository(service: ServiceSpec, *, target: Target, service_path: str) 
         files[PurePosixPath(name) / VERSION / FACADE_FILE] = b""
         models.append(name)
     return RepositoryPlan(files, tuple(models))
+
+
+def _devices(service: ServiceSpec) -> dict[int, int]:
+    """GPU -> workers on it: each worker has its own, several that ask for a fraction share one.
+
+    A worker that asks for several is on the first of its own; Triton gives an instance no more than one to start with.
+    """
+    first = [int(worker * service.resources.gpu) for worker in range(service.workers)]
+    return {device: first.count(device) for device in dict.fromkeys(first)}

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 from orchestrator.errors import DefinitionError
 
-__all__ = ["Middleware", "Mount", "add_asgi_middleware", "asgi_app", "middleware_of", "mounts_of"]
+__all__ = ["Middleware", "Mount", "add_asgi_middleware", "asgi_app", "middleware_of", "mount_wsgi_app", "mounts_of"]
 
 _MOUNTS: Final = "__orchestrator_mounts__"
 _MIDDLEWARE: Final = "__orchestrator_middleware__"
@@ -58,6 +58,13 @@ def asgi_app(app: Any, *, path: str = "/", name: str | None = None) -> Callable[
         return cls
 
     return mark
+
+
+def mount_wsgi_app(cls: type, app: Any, *, path: str = "/", name: str | None = None) -> None:
+    """Mounts a WSGI application (Flask, Django, ...) on a service; its calls run in threads."""
+    from a2wsgi import WSGIMiddleware
+
+    asgi_app(WSGIMiddleware(app), path=path, name=name)(cls)
 
 
 def add_asgi_middleware(cls: type, middleware: Any, **options: Any) -> None:

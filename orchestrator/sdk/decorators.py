@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar, overload
 from pydantic import BaseModel
 
 from orchestrator.errors import DefinitionError
-from orchestrator.sdk.asgi import add_asgi_middleware, asgi_app
+from orchestrator.sdk.asgi import add_asgi_middleware, asgi_app, mount_wsgi_app
 from orchestrator.sdk.fields import release_defaults
 from orchestrator.sdk.options import ApiOptions, ServiceOptions, check_keys, service_options
 
@@ -32,7 +32,7 @@ def service(**options: Any) -> Callable[[C], C]: ...
 def service(cls: Any = None, /, **options: Any) -> Any:
     """Marks a class as a service; the class itself stays as it is, and can be used as any other.
 
-    It gains `mount_asgi_app(app, path=...)` and `add_asgi_middleware(cls, **options)`.
+    It gains `mount_asgi_app(app, path=...)`, `mount_wsgi_app(app, path=...)` and `add_asgi_middleware(cls, **options)`.
 
     Args:
         cls: the class, where the decorator is used without parentheses.
@@ -56,7 +56,7 @@ def service(cls: Any = None, /, **options: Any) -> Any:
             raise _placed(DefinitionError(f"{target.__name__} has @service twice"), place)
         setattr(target, _SERVICE_MARK, checked)
         # `Service.mount_asgi_app(app)` and the like, as BentoML's users write it below the class.
-        for name, attach in (("mount_asgi_app", _mount), ("add_asgi_middleware", add_asgi_middleware)):
+        for name, attach in _ATTACHED.items():
             if not hasattr(target, name):
                 setattr(target, name, functools.partial(attach, target))
         return target
@@ -115,6 +115,14 @@ def api(function: Any = None, /, **options: Any) -> Any:
 
 def _mount(cls: type, app: Any, *, path: str = "/", name: str | None = None) -> None:
     asgi_app(app, path=path, name=name)(cls)
+
+
+_ATTACHED: Final[dict[str, Callable[..., None]]] = {
+    "mount_asgi_app": _mount,
+    "mount_wsgi_app": mount_wsgi_app,
+    "add_asgi_middleware": add_asgi_middleware,
+}
+"""What a class gains by `@service`, bound to it."""
 
 
 def service_options_of(cls: type) -> ServiceOptions | None:

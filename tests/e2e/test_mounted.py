@@ -42,5 +42,9 @@ def test_the_services_own_checks_answer_for_it(server: Serving) -> None:
     assert httpx2.post(f"{server.url}/add").status_code == 200
 
 
+def test_a_wsgi_application(server: Serving) -> None:
+    assert httpx2.get(f"{server.url}/old/page").text == "GET /page"
+
+
 def test_it_starts_no_triton(server: Serving) -> None:
     assert not any("triton" in process.name() for process in server.family())

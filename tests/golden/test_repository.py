@@ -64,6 +64,25 @@ def test_only_a_container_gets_the_gpu_that_the_service_asks_for() -> None:
     assert config_of(plan_of(Greeter, Target.CONTAINER), "Greeter").instance_group[0].kind == CPU
 
 
+@pytest.mark.parametrize(
+    ("workers", "gpu", "groups"),
+    [
+        (1, 1, [(1, [0])]),
+        (2, 1, [(1, [0]), (1, [1])]),
+        (3, 0.5, [(2, [0]), (1, [1])]),
+        (2, 2, [(1, [0]), (1, [2])]),
+    ],
+)
+def test_every_worker_has_its_gpu_and_fractions_share_one(
+    workers: int, gpu: float, groups: list[tuple[int, list[int]]]
+) -> None:
+    spec = read_service(Greeter, "greeter:Greeter").spec
+    spec = spec.model_copy(update={"workers": workers, "resources": spec.resources.model_copy(update={"gpu": gpu})})
+    config = config_of(plan_repository(spec, target=Target.CONTAINER, service_path="../services"), "Greeter")
+    assert [(group.count, list(group.gpus)) for group in config.instance_group] == groups
+    assert {group.kind for group in config.instance_group} == {GPU}
+
+
 def test_a_service_that_does_not_batch_has_no_batch_axis_and_says_so() -> None:
     plan = plan_of(Greeter)
     config = config_of(plan, "Greeter")

@@ -62,3 +62,12 @@ class Stamp:
 
 
 Mounted.add_asgi_middleware(Stamp, value="seen")  # type: ignore[attr-defined]  # @service adds it
+
+
+def plain(environ: Any, start_response: Any) -> list[bytes]:
+    """A WSGI application."""
+    start_response("200 OK", [("content-type", "text/plain")])
+    return [f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}".encode()]
+
+
+Mounted.mount_wsgi_app(plain, path="/old")  # type: ignore[attr-defined]  # @service adds it

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 import orchestrator.bentoml
+from orchestrator import bentoml
 from orchestrator.errors import DefinitionError
-from orchestrator.sdk import load_service
+from orchestrator.sdk import load_service, read_service
 from orchestrator.sdk.alias import install_bentoml, uninstall_bentoml
 
 SERVICE = """
@@ -126,3 +127,15 @@ def test_load_gives_the_class(tmp_path: Path) -> None:
     write(tmp_path, SERVICE, "service.py")
     assert orchestrator.bentoml.load(working_dir=str(tmp_path)).__name__ == "Shop"
     assert orchestrator.bentoml.load("service:Shop", str(tmp_path)).__name__ == "Shop"
+
+
+def test_a_service_without_the_decorator() -> None:
+    class Greeter:
+        @bentoml.api
+        def greet(self) -> str:
+            return "hello"
+
+    spec = read_service(bentoml.Service("greeter", inner=Greeter, config={"workers": 2}), "m:Greeter").spec
+    assert (spec.name, spec.workers) == ("greeter", 2)
+    command = read_service(bentoml.Service("files", cmd=["python", "-m", "http.server"]), "m:files").spec
+    assert command.cmd == ("python", "-m", "http.server")

@@ -74,5 +74,5 @@ def test_the_keys_are_the_codes() -> None:
 
 
 def test_what_is_ours_is_in_our_own_package_too() -> None:
-    others = {"Field", "images", "IODescriptor", "exceptions", "load", "mount_asgi_app"}
+    others = {"Field", "Service", "images", "IODescriptor", "exceptions", "load", "mount_asgi_app"}
     assert set(bentoml.__all__) - others <= set(orchestrator.__all__)
