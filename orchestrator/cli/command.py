@@ -31,7 +31,7 @@ _PATIENCE_S: Final = 30.0
 
 
 @contextmanager
-def running_command(definition: Definition, working_dir: Path) -> Generator[str, None, None]:
+def running_command(definition: Definition, working_dir: Path) -> Generator[tuple[str, Path], None, None]:
     """Runs the service's process; it is there, and ready, inside.
 
     Should it end by itself, this process gets a SIGTERM, and the error comes when the context is left.
@@ -41,7 +41,7 @@ def running_command(definition: Definition, working_dir: Path) -> Generator[str,
         working_dir: where the process runs.
 
     Yields:
-        Its address, `host:port`.
+        Its address, `host:port`, and a folder that goes with it.
 
     Raises:
         DefinitionError: there is no command.
@@ -64,7 +64,7 @@ def running_command(definition: Definition, working_dir: Path) -> Generator[str,
         stopping = threading.Event()
         threading.Thread(target=_watch, args=(process, stopping), name="child-watch", daemon=True).start()
         try:
-            yield address
+            yield address, process.run_dir
         finally:
             stopping.set()
             if process.exit_code is not None:

@@ -1,7 +1,6 @@
 """Which Triton runs a service: our own below this process, or one that runs already."""
 
 import asyncio
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,12 +28,14 @@ class Engine:
         grpc_url: `host:port`; None where the service needs no Triton.
         metrics_url: of its Prometheus page, or None where it has none that we know.
         repository: that it reads, where that is ours.
+        scratch: a folder that goes with it, also where this process is killed; None where there is none.
         process: address of the service's own process, `host:port`, which stands in Triton's place.
     """
 
     grpc_url: str | None
     metrics_url: str | None
     repository: Path | None = None
+    scratch: Path | None = None
     process: str | None = None
 
 
@@ -52,12 +53,11 @@ def engine_for(triton: str, definition: Definition, working_dir: Path) -> Genera
         ServerProcessError: Triton, a model or the service's own process does not start.
     """
     if definition.spec.placement is Placement.COMMAND:
-        with running_command(definition, working_dir) as address:
-            yield Engine(None, None, process=address)
+        with running_command(definition, working_dir) as (address, scratch):
+            yield Engine(None, None, process=address, scratch=scratch)
     elif definition.spec.placement is Placement.FRONTEND:
         note(f"{definition.spec.name} mounts an application, so it runs on the front-end; no Triton is needed")
-        with tempfile.TemporaryDirectory(prefix="orchestrator-repository-") as folder:
-            yield Engine(None, None, Path(folder))
+        yield Engine(None, None)
     elif triton == "embedded":
         with _embedded(definition, working_dir) as engine:
             yield engine
@@ -69,17 +69,18 @@ def engine_for(triton: str, definition: Definition, working_dir: Path) -> Genera
 
 @contextmanager
 def _embedded(definition: Definition, working_dir: Path) -> Generator[Engine, None, None]:
-    with tempfile.TemporaryDirectory(prefix="orchestrator-repository-") as folder, TritonServer() as server:
-        repository = Path(folder)
-        plan = plan_for(definition, repository, working_dir, Target.EMBEDDED)
-        write_repository(plan, repository)
+    def write(repository: Path) -> None:
+        write_repository(plan_for(definition, repository, working_dir, Target.EMBEDDED), repository)
+
+    with TritonServer() as server:
         note("starting Triton")
         env = {**definition.spec.environment, SERVICE_PATH_VARIABLE: str(working_dir.resolve())}
-        server.start([repository], env=env, log=note)
+        server.start([], write=write, env=env, log=note)
         note(f"Triton runs: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics {server.metrics_url}")
         note(f"loading {definition.spec.name}")
-        asyncio.run(_load(server, plan.models))
-        yield Engine(server.grpc_url, server.metrics_url, repository)
+        models = plan_for(definition, server.own_repository, working_dir, Target.EMBEDDED).models
+        asyncio.run(_load(server, models))
+        yield Engine(server.grpc_url, server.metrics_url, server.own_repository, scratch=server.run_dir)
         note("stopping Triton")
 
 

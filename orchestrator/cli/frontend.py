@@ -44,6 +44,7 @@ class FrontendPlan(BaseModel):
     Attributes:
         grpc_url: of Triton; None for a service that is placed on the front-end.
         working_dir: folder of the user's code, which only such a service needs here.
+        scratch: folder for what front-end processes share; None for the system's.
         process: address of the service's own process, where that answers its HTTP.
     """
 
@@ -54,6 +55,7 @@ class FrontendPlan(BaseModel):
     max_body_bytes: int
     workers: int
     allow_internal_urls: bool = False
+    scratch: Path | None = None
     process: str | None = None
 
 
@@ -224,7 +226,8 @@ def _run_here(plan: FrontendPlan, sock: socket.socket, announce: Callable[[], No
 
 
 def _run_several(plan: FrontendPlan, sock: socket.socket, url: str) -> None:
-    with tempfile.TemporaryDirectory(prefix="orchestrator-frontend-") as folder:
+    # In the engine's own folder where it has one: that goes also when we are killed.
+    with tempfile.TemporaryDirectory(prefix="orchestrator-frontend-", dir=plan.scratch) as folder:
         document = Path(folder) / "plan.json"
         document.write_text(plan.model_dump_json())
         counters = Path(folder) / "metrics"

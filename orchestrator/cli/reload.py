@@ -7,12 +7,14 @@ so a request in between waits. Code that does not load is reported, and the old 
 
 import asyncio
 import ctypes
+import dataclasses
 import multiprocessing
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -42,7 +44,10 @@ def run_reloading(plan: FrontendPlan, sock: socket.socket, engine: Engine, expor
         export_command: arguments of `orchestrator` that write the service there.
     """
     if engine.repository is None:
-        raise SettingsError("--reload needs a Triton of its own", hint="leave out --triton")
+        if engine.grpc_url is not None:
+            raise SettingsError("--reload needs a Triton of its own", hint="leave out --triton")
+        with tempfile.TemporaryDirectory(prefix="orchestrator-reload-") as folder:
+            return run_reloading(plan, sock, dataclasses.replace(engine, repository=Path(folder)), export_command)
     process = _start(plan, sock)
     try:
         for changes in watchfiles.watch(plan.working_dir, watch_filter=_Sources(), raise_interrupt=True):

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 import types
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,7 @@ from orchestrator.cli.frontend import FrontendPlan, check_tls, listen, run_front
 from orchestrator.cli.loading import Assignments, Bentoml, ConfigPath, WorkingDir, load, note_dropped
 from orchestrator.cli.reload import run_reloading
 from orchestrator.cli.template import TemplateArguments, TemplateFile, read_template
-from orchestrator.errors import SettingsError
+from orchestrator.errors import OrchestratorError, SettingsError
 from orchestrator.settings import Settings
 from orchestrator.spec import Placement
 
@@ -61,7 +62,7 @@ def serve(
 
       orchestrator serve service:Iris --set traffic.timeout=10 --set workers=2
     """
-    _stop_on_sigterm()
+    stop_asked = _stop_on_signals()
     settings = Settings.load()
     flags = {"--host": f"http.host={host}"} if host is not None else {}
     if port is not None:
@@ -88,6 +89,7 @@ def serve(
                     grpc_url=engine.grpc_url,
                     metrics_url=engine.metrics_url,
                     working_dir=working_dir.resolve(),
+                    scratch=engine.scratch,
                     max_body_bytes=(max_body_mb or settings.max_body_mb) * 2**20,
                     workers=workers,
                     allow_internal_urls=allow_internal_urls,
@@ -104,6 +106,13 @@ def serve(
                     signal.signal(signal.SIGINT, signal.SIG_IGN)
         except KeyboardInterrupt:
             sys.exit(0)
+        except OrchestratorError:
+            raise
+        except Exception:
+            # Where a class is being made, Python wraps the interrupt into an error of its own.
+            if not stop_asked.is_set():
+                raise
+            sys.exit(0)
 
 
 def _export_command(service: str) -> list[str]:
@@ -117,8 +126,14 @@ def _export_command(service: str) -> list[str]:
     return command
 
 
-def _stop_on_sigterm() -> None:
+def _stop_on_signals() -> threading.Event:
+    """Makes SIGTERM stop as Ctrl-C does; the event says that one of them came."""
+    asked = threading.Event()
+
     def stop(_: int, __: types.FrameType | None) -> None:
+        asked.set()
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sig, stop)
+    return asked

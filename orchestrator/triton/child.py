@@ -74,6 +74,11 @@ class ChildProcess:
         self._reader.start()
 
     @property
+    def run_dir(self) -> Path:
+        """A folder that goes with the process, also where ours is killed."""
+        return self._claim.run_dir
+
+    @property
     def exit_code(self) -> int | None:
         """The program's exit code, 128 + the signal that ended it, or -9 where its guard was killed; None while it runs."""
         return self._guard.poll()

@@ -31,6 +31,7 @@ class Run:
     Args:
         libpython: the library that the workers load as their Python.
         repositories: the callers' model repositories; the probe's is added.
+        write: writes one more repository, into a folder that goes with the server.
         env: on top of this process's environment.
         orphan_grace_s: how long Triton may take to end once this process has died.
         log: gets the lines of output that a person should see.
@@ -45,6 +46,7 @@ class Run:
         *,
         libpython: Path,
         repositories: Sequence[Path],
+        write: Callable[[Path], None] | None,
         ports: Ports,
         options: ServerOptions,
         env: Mapping[str, str],
@@ -59,6 +61,11 @@ class Run:
             # A folder with only this library: its own may hold others that Triton must not load (conda).
             link_or_copy(libpython, claim.run_dir / "lib" / libpython.name)
             write_probe_model(claim.run_dir / "probe")
+            if write is not None:
+                own = claim.run_dir / "repository"
+                own.mkdir()
+                write(own)
+                repositories = [*repositories, own]
             command = command_line(
                 install,
                 server_id=claim.server_id,

@@ -45,6 +45,7 @@ class TritonServer:
         self,
         repositories: Sequence[Path],
         *,
+        write: Callable[[Path], None] | None = None,
         env: Mapping[str, str] = {},
         http_port: int | None = None,
         grpc_port: int | None = None,
@@ -55,6 +56,7 @@ class TritonServer:
 
         Args:
             repositories: model repositories, read only.
+            write: writes one more, into the folder `own_repository`, which goes with the server, however that ends.
             env: on top of this process's environment, for Triton and its workers.
             http_port: loopback port; None chooses a free one. So for the others.
             log: gets the lines that a person should see, in another thread.
@@ -78,6 +80,7 @@ class TritonServer:
                 install,
                 libpython=libpython,
                 repositories=repositories,
+                write=write,
                 ports=ports,
                 options=self._options,
                 env=env,
@@ -137,6 +140,16 @@ class TritonServer:
     def server_id(self) -> str:
         """Triton's name for itself; its shared memory segments begin with it."""
         return self._started().claim.server_id
+
+    @property
+    def run_dir(self) -> Path:
+        """A folder that goes with the server, also where this process is killed."""
+        return self._started().claim.run_dir
+
+    @property
+    def own_repository(self) -> Path:
+        """Where `write` wrote."""
+        return self.run_dir / "repository"
 
     @property
     def http_url(self) -> str:

@@ -51,7 +51,9 @@ class Serving:
                     return self
         finally:
             watchdog.cancel()
-        raise AssertionError(f"serve ended with {self.process.wait()}: {self.log}")
+        log = self.log
+        self.log_path.unlink()
+        raise AssertionError(f"serve ended with {self.process.wait()}: {log}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

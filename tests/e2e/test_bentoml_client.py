@@ -58,9 +58,12 @@ def urls(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def outcomes(python_with_bentoml: Path, urls: tuple[str, str]) -> dict[str, dict[str, Any]]:
+def outcomes(
+    python_with_bentoml: Path, urls: tuple[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
     """Kind of client -> name of the call -> what came of it; one process makes all calls."""
-    environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "True", "NO_PROXY": "*"}
+    home = str(tmp_path_factory.mktemp("bentoml"))  # it makes one in the user's home otherwise
+    environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": home, "NO_PROXY": "*"}
     ran = subprocess.run(
         [python_with_bentoml, SCRIPT, *urls], capture_output=True, text=True, timeout=120, env=environment, check=False
     )
