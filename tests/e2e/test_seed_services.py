@@ -42,4 +42,3 @@ def test_without_the_flag_the_command_names_it(tmp_path: Path) -> None:
     assert "seed_route.py:2" in server.log
     server.stop()
     server.log_path.unlink()
-
