@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.cli.command import running_command
 from orchestrator.cli.console import note
-from orchestrator.cli.export import plan_for
-from orchestrator.compiler import Target, write_repository
+from orchestrator.compiler import Target, plan_repository, write_repository
 from orchestrator.errors import BackendUnavailable, ServerProcessError, SettingsError
 from orchestrator.sdk import Definition
 from orchestrator.spec import Placement
@@ -69,17 +68,15 @@ def engine_for(triton: str, definition: Definition, working_dir: Path) -> Genera
 
 @contextmanager
 def _embedded(definition: Definition, working_dir: Path) -> Generator[Engine, None, None]:
-    def write(repository: Path) -> None:
-        write_repository(plan_for(definition, repository, working_dir, Target.EMBEDDED), repository)
-
+    folder = str(working_dir.resolve())
+    plan = plan_repository(definition.spec, target=Target.EMBEDDED, service_path=folder)
     with TritonServer() as server:
         note("starting Triton")
-        env = {**definition.spec.environment, SERVICE_PATH_VARIABLE: str(working_dir.resolve())}
-        server.start([], write=write, env=env, log=note)
+        env = {**definition.spec.environment, SERVICE_PATH_VARIABLE: folder}
+        server.start([], write=lambda repository: write_repository(plan, repository), env=env, log=note)
         note(f"Triton runs: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics {server.metrics_url}")
         note(f"loading {definition.spec.name}")
-        models = plan_for(definition, server.own_repository, working_dir, Target.EMBEDDED).models
-        asyncio.run(_load(server, models))
+        asyncio.run(_load(server, plan.models))
         yield Engine(server.grpc_url, server.metrics_url, server.own_repository, scratch=server.run_dir)
         note("stopping Triton")
 

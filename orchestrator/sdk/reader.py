@@ -37,8 +37,8 @@ from orchestrator.spec import (
 
 __all__ = ["read_service"]
 
-QUEUE_DELAY_US: Final = 200
-"""How long Triton holds a batchable request back for others: see docs/architecture/03-compiler.md for the measurement."""
+QUEUE_DELAY_US: Final = 1000
+"""How long Triton holds a batchable request back for others: see docs/architecture/05-performance.md for the measurement."""
 _RESERVED_ROUTES: Final = frozenset(
     {"/livez", "/readyz", "/healthz", "/metrics", "/docs", "/redoc", "/openapi.json", "/schema.json"}
 )

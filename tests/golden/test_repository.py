@@ -50,7 +50,7 @@ def test_a_batching_service_is_one_model_with_a_dynamic_batcher() -> None:
     assert plan.models == ("Rows",)
     assert (config.name, config.backend, config.platform) == ("Rows", "python", "")
     assert config.max_batch_size == 8
-    assert config.dynamic_batching.max_queue_delay_microseconds == 200
+    assert config.dynamic_batching.max_queue_delay_microseconds == 1000
     assert tensors(config.input) == {"rows": ("TYPE_FP32", [4], False)}
     assert tensors(config.output) == {"result": ("TYPE_FP32", [1], False)}
     assert [(group.count, group.kind) for group in config.instance_group] == [(2, CPU)]

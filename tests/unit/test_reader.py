@@ -424,7 +424,7 @@ def test_a_batch_policy_has_the_options_in_our_units() -> None:
 
     options: dict[str, Any] = {"batchable": True, "batch_dim": (1, 0), "max_batch_size": 7}
     assert read(service_of(run, **options, max_latency_ms=250)).spec.apis[0].batch == BatchPolicy(
-        max_batch_size=7, max_latency_ms=250, queue_delay_us=200, input_axis=1, output_axis=0
+        max_batch_size=7, max_latency_ms=250, queue_delay_us=1000, input_axis=1, output_axis=0
     )
     assert read(service_of(run)).spec.apis[0].batch is None
 
