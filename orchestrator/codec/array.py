@@ -12,6 +12,7 @@ are: Triton passes on whatever dtype and shape a Python model gives.
 
 import itertools
 import math
+import re
 from array import array as machine_array
 from collections.abc import Hashable, Sequence
 from typing import Annotated, Any, ClassVar, Final
@@ -29,6 +30,8 @@ __all__ = ["ArrayCodec", "array_from_json", "check_shape", "coerce", "hint_of", 
 
 _OPEN_SHAPE = (ANY, ANY)
 _WORD = 8
+_DTYPE = re.compile(r"[<>|=]?[biufcU]\d{1,9}")
+"""What `numpy.dtype.str` gives for the types that travel as words."""
 _FLOATS = frozenset({DType.FP16, DType.FP32, DType.FP64})
 _CODES: Final[dict[type, str]] = {float: "d", int: "q"}
 """The `machine_array` that takes numbers of a type, and no text."""
@@ -218,12 +221,13 @@ def from_words(words: NDArray[Any], dtype_text: str) -> NDArray[Any]:
     Raises:
         ValueError: the hint names no type that can be read from words.
     """
+    # Not any text to numpy: it evaluates some of them (a lone comma is a SyntaxError of Python's).
+    if not _DTYPE.fullmatch(dtype_text):
+        raise ValueError(f"{dtype_text!r} cannot be read from 64-bit words")
     try:
         dtype = np.dtype(dtype_text)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{dtype_text!r} is not a dtype") from error
-    if dtype.kind not in "biufcU":
-        raise ValueError(f"{dtype_text!r} cannot be read from 64-bit words")
     if _fits_in_a_word(dtype) or not words.size:
         return words.astype(dtype)
     if not dtype.itemsize or dtype.itemsize % _WORD or words.shape[-1] * _WORD % dtype.itemsize:
