@@ -2,9 +2,23 @@
 
 from orchestrator.spec.call import CallInfo, Cookie, ResponseEffects
 from orchestrator.spec.config import AccessLog, EnvVar, Metrics, Resources, ServiceConfig, Ssl, Traffic
+from orchestrator.spec.conversion import Converted, Converter, OutputParity, ParityReport, Run, Tolerance
 from orchestrator.spec.frozen import Frozen
 from orchestrator.spec.layers import Configuration, Layer, Setting, environment_in, merge, read_assignment, read_layer
 from orchestrator.spec.media import Blob
+from orchestrator.spec.model import (
+    LATEST,
+    Accelerator,
+    ModelFormat,
+    ModelOptions,
+    ModelRecord,
+    ModelSignature,
+    NativeModelSpec,
+    StoredFile,
+    StoredModelRef,
+    Tag,
+    digest_of,
+)
 from orchestrator.spec.service import (
     SPEC_FILE,
     ApiSpec,
@@ -20,7 +34,9 @@ from orchestrator.spec.values import ValueKind, ValueSpec
 
 __all__ = [
     "ANY",
+    "LATEST",
     "SPEC_FILE",
+    "Accelerator",
     "AccessLog",
     "ApiSpec",
     "ArgumentSpec",
@@ -28,25 +44,40 @@ __all__ = [
     "Blob",
     "CallInfo",
     "Configuration",
+    "Converted",
+    "Converter",
     "Cookie",
     "DType",
     "EnvVar",
     "Frozen",
     "Layer",
     "Metrics",
+    "ModelFormat",
+    "ModelOptions",
+    "ModelRecord",
+    "ModelSignature",
+    "NativeModelSpec",
+    "OutputParity",
+    "ParityReport",
     "Passing",
     "Placement",
     "Resources",
     "ResponseEffects",
+    "Run",
     "ServiceConfig",
     "ServiceInterface",
     "ServiceSpec",
     "Setting",
     "Ssl",
+    "StoredFile",
+    "StoredModelRef",
+    "Tag",
     "TensorSpec",
+    "Tolerance",
     "Traffic",
     "ValueKind",
     "ValueSpec",
+    "digest_of",
     "environment_in",
     "merge",
     "read_assignment",
