@@ -11,6 +11,7 @@
 `orchestrator serve module:Greeter` runs it.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import errors, validators
@@ -24,6 +25,7 @@ from orchestrator.sdk.template import use_arguments
 from orchestrator.spec import Cookie
 
 if TYPE_CHECKING:
+    from orchestrator import models
     from orchestrator.client import AsyncHTTPClient, SyncHTTPClient
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "errors",
     "get_current_service",
     "importing",
+    "models",
     "monitor",
     "on_deployment",
     "on_shutdown",
@@ -52,6 +55,8 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
+    if name == "models":
+        return import_module("orchestrator.models")
     if name in ("AsyncHTTPClient", "SyncHTTPClient"):  # services that call nobody do without an HTTP library
         from orchestrator import client
 

@@ -5,6 +5,7 @@ OrchestratorError                what went wrong, whether a retry helps, and the
 ├── CompileError                 a service cannot become a model repository
 ├── ConversionError              a model file cannot be converted
 ├── StoreError                   a model cannot be found, saved or trusted
+├── DeploymentError              a version cannot be put on a running server, or taken back
 ├── SettingsError                a flag, a variable or a config file is wrong
 ├── ServerProcessError           Triton, or a service's own process, cannot start or has ended (exit code, end of its log)
 ├── CallError                    one call failed
@@ -21,7 +22,7 @@ OrchestratorError                what went wrong, whether a retry helps, and the
 │   └── OutputMismatch           the user's code returned what its annotation does not allow
 └── TaskError                    a background task cannot be submitted, found or read
 
-No HTTP and no gRPC in here: statuses are a table in `server/problems.py`, gRPC codes a table in `triton/faults.py`.
+No HTTP and no gRPC in here: statuses are a table in `server/problems.py`, gRPC codes a table in `engine/faults.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,7 @@ __all__ = [
     "ConversionError",
     "DeadlineExceeded",
     "DefinitionError",
+    "DeploymentError",
     "EndpointNotFound",
     "InvalidInput",
     "OrchestratorError",
@@ -107,6 +109,10 @@ class ConversionError(OrchestratorError):
 
 class StoreError(OrchestratorError):
     code = "store"
+
+
+class DeploymentError(OrchestratorError):
+    code = "deployment"
 
 
 class SettingsError(OrchestratorError):

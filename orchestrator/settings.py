@@ -5,7 +5,7 @@ Which source wins over which: docs/configuration.md.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -49,6 +49,10 @@ class Settings:
         keys: `ORCHESTRATOR_<SECTION>__<KEY>`: variable, and `key=value`; above the options.
         max_body_mb: `ORCHESTRATOR_MAX_BODY_MB`, longest request body in MiB.
         home: `ORCHESTRATOR_HOME`, folder for what is kept; default `~/.orchestrator`.
+        store_database: `ORCHESTRATOR_STORE_DATABASE`, URL of the model store's database; default SQLite in `home`.
+        store_objects: `ORCHESTRATOR_STORE_OBJECTS`, where its files are, a bucket's URL or a folder; default in `home`.
+        remote_database: `ORCHESTRATOR_REMOTE_DATABASE`, of the store that `push` and `pull` reach.
+        remote_objects: `ORCHESTRATOR_REMOTE_OBJECTS`, likewise.
         monitoring: `ORCHESTRATOR_MONITORING`, folder that monitors write to; default `monitoring` in `home`.
         color: false where `NO_COLOR` is set (https://no-color.org).
     """
@@ -59,6 +63,10 @@ class Settings:
     keys: tuple[tuple[str, str], ...] = ()
     max_body_mb: int = 64
     home: Path = Path(_HOME)
+    store_database: str | None = field(default=None, repr=False)  # may hold a password
+    store_objects: str | None = None
+    remote_database: str | None = field(default=None, repr=False)
+    remote_objects: str | None = None
     monitoring: Path = Path(_HOME, _MONITORING)
     color: bool = True
 
@@ -79,6 +87,10 @@ class Settings:
             keys=tuple((name, f"{key}={given[name]}") for name in sorted(given) if (key := _key(name))),
             max_body_mb=_whole(given, "MAX_BODY_MB", 64),
             home=home,
+            store_database=given.get(f"{_PREFIX}STORE_DATABASE"),
+            store_objects=given.get(f"{_PREFIX}STORE_OBJECTS"),
+            remote_database=given.get(f"{_PREFIX}REMOTE_DATABASE"),
+            remote_objects=given.get(f"{_PREFIX}REMOTE_OBJECTS"),
             monitoring=_folder(given.get(f"{_PREFIX}MONITORING", str(home / _MONITORING))),
             color="NO_COLOR" not in env,
         )

@@ -24,7 +24,7 @@ __all__ = ["install_bentoml", "local_client"]
 
 @contextmanager
 def local_client(service: type, *, options: FrontendOptions | None = None) -> Generator[TestClient, None, None]:
-    """An HTTP client of a service that runs in this process.
+    """An HTTP client of a service that runs in this process; so do the models that it declares.
 
     Args:
         service: a class with `@orchestrator.service`.

@@ -7,10 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from orchestrator.formats import read_signature
+from orchestrator.models.stores import default_store
 from orchestrator.sdk import load_service
 from orchestrator.sdk.alias import uninstall_bentoml
+from orchestrator.spec import ModelFormat, Tag
+from tests import onnx_models
 
-__all__ = ["LEFT_OUT", "SEEDS", "load_seed", "place_seed"]
+__all__ = ["LEFT_OUT", "SEEDS", "load_seed", "place_seed", "save_for_runner"]
 
 SERVICES: Final = Path(__file__).parent / "services"
 SEEDS: Final = {
@@ -19,14 +23,23 @@ SEEDS: Final = {
     "seed_route": "Summarization",
     "seed_context": "Summarization",
     "seed_vllm": "VLLMService",
+    "seed_runner": "MyService",
 }
 """Module -> class. Where the page has only a method or only a decorator, it stands in the page's first example."""
 LEFT_OUT: Final = {
-    "IrisClassifier": ("models", "depends"),
-    "GreetingCardService": ("depends",),
-    "MyService": ("models", "runner_service", "depends"),
+    "IrisClassifier": "depends",
+    "GreetingCardService": "depends",
 }
-"""Class of the page that no test serves yet -> the names of `bentoml` in it that come later."""
+"""Class of the page that no test serves yet -> the name of `bentoml` in it that does not take what it is given there."""
+
+
+def save_for_runner(folder: Path) -> None:
+    """Saves `model_name:version`, which the example about runners calls, in the store of the settings: `x @ w`."""
+    onnx_models.linear(folder / "model.onnx")
+    signature = read_signature(folder / "model.onnx", ModelFormat.ONNX)
+    tag = Tag(name="model_name", version="version")
+    format = ModelFormat.ONNX
+    default_store().save(tag, folder, format=format, file="model.onnx", method="predict", signature=signature)
 
 
 def place_seed(module: str, folder: Path) -> str:

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from orchestrator import __version__ as _product_version
+from orchestrator import models
 from orchestrator.bentoml import exceptions, images, validators
 from orchestrator.bentoml.absent import reason_of
 from orchestrator.bentoml.descriptor import IODescriptor
+from orchestrator.bentoml.frameworks import MODULES as _FRAMEWORKS
 from orchestrator.bentoml.loading import Service, load
+from orchestrator.bentoml.runners import depends, runner_service
+from orchestrator.models import Model, Tag
 from orchestrator.monitoring import monitor
 from orchestrator.sdk.asgi import asgi_app
 from orchestrator.sdk.asgi import asgi_app as mount_asgi_app
@@ -32,26 +36,52 @@ __all__ = [
     "Cookie",
     "Field",
     "IODescriptor",
+    "Model",
     "Service",
     "SyncHTTPClient",
+    "Tag",
     "__version__",
     "api",
     "asgi_app",
+    "depends",
     "exceptions",
     "get_current_service",
     "images",
     "importing",
+    "keras",
+    "lightgbm",
     "load",
+    "models",
     "monitor",
     "mount_asgi_app",
     "on_deployment",
     "on_shutdown",
     "on_startup",
+    "onnx",
+    "picklable_model",
+    "pytorch",
+    "runner_service",
     "server_context",
     "service",
+    "sklearn",
+    "tensorflow",
+    "torchscript",
+    "transformers",
     "use_arguments",
     "validators",
+    "xgboost",
 ]
+
+keras = _FRAMEWORKS["keras"]
+lightgbm = _FRAMEWORKS["lightgbm"]
+onnx = _FRAMEWORKS["onnx"]
+picklable_model = _FRAMEWORKS["picklable_model"]
+pytorch = _FRAMEWORKS["pytorch"]
+sklearn = _FRAMEWORKS["sklearn"]
+tensorflow = _FRAMEWORKS["tensorflow"]
+torchscript = _FRAMEWORKS["torchscript"]
+transformers = _FRAMEWORKS["transformers"]
+xgboost = _FRAMEWORKS["xgboost"]
 
 __version__ = f"1.4.40+orchestrator.{_product_version}"
 """BentoML's version whose interface this is, and ours."""

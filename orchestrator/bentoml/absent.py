@@ -2,28 +2,22 @@
 
 from typing import Final
 
-__all__ = ["ABSENT", "reason_of"]
+__all__ = ["ABSENT", "COMPOSITION", "reason_of"]
 
-_STORE: Final = "models come with the model store; until then load the file in __init__"
 _PACKAGING: Final = "packaging comes later; `orchestrator export` writes what Triton needs"
-_COMPOSITION: Final = "composition of services comes next; until then call the other one with bentoml.SyncHTTPClient"
+COMPOSITION: Final = "composition of services comes next; until then call the other one with bentoml.SyncHTTPClient"
 _CLOUD: Final = (
     "there is no cloud behind this; `orchestrator serve` or `orchestrator export` run the service on a machine of yours"
 )
 _LEGACY: Final = "it is BentoML 1.1's interface; put @bentoml.service above a class"
 _RUNNER: Final = "there are no runners; Triton's instances of a service (`workers`) are what they were"
-_FRAMEWORK: Final = "load the model with its own library in __init__"
+_FRAMEWORK: Final = "write its files with bentoml.models.create, and read them with its own library in __init__"
 _INTERNAL: Final = "it is an inside of BentoML; use its public names"
 
 ABSENT: Final[dict[str, str]] = {
     # comes later
-    "depends": _COMPOSITION,
-    "Dependency": _COMPOSITION,
-    "runner_service": _RUNNER,
+    "Dependency": COMPOSITION,
     "task": "background tasks come later; until then use @bentoml.api and a longer traffic.timeout",
-    "models": _STORE,
-    "Model": _STORE,
-    "Tag": _STORE,
     "build": _PACKAGING,
     "bentos": _PACKAGING,
     "container": _PACKAGING,
@@ -77,19 +71,9 @@ ABSENT: Final[dict[str, str]] = {
     "easyocr": _FRAMEWORK,
     "fastai": _FRAMEWORK,
     "flax": _FRAMEWORK,
-    "keras": _FRAMEWORK,
-    "lightgbm": _FRAMEWORK,
     "mlflow": _FRAMEWORK,
-    "onnx": _FRAMEWORK,
-    "picklable_model": _FRAMEWORK,
-    "pytorch": _FRAMEWORK,
     "pytorch_lightning": _FRAMEWORK,
-    "sklearn": _FRAMEWORK,
-    "tensorflow": _FRAMEWORK,
-    "torchscript": _FRAMEWORK,
-    "transformers": _FRAMEWORK,
     "unsloth": _FRAMEWORK,
-    "xgboost": _FRAMEWORK,
     "_internal": _INTERNAL,
 }
 """Name in `bentoml` -> one sentence."""

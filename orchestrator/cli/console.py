@@ -17,7 +17,7 @@ EXIT_CODES: Final[dict[type[OrchestratorError], int]] = {
 }
 """Error -> exit code of the command; `orchestrator --help` shows them."""
 
-_err = Console(stderr=True, highlight=False, soft_wrap=True)
+_err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def say(line: str) -> None:

@@ -1,7 +1,7 @@
 """Which Triton runs a service: our own below this process, or one that runs already."""
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 from orchestrator.cli.command import running_command
 from orchestrator.cli.console import note
 from orchestrator.compiler import Target, plan_repository, write_repository
+from orchestrator.deployment import prepare_repository
 from orchestrator.errors import BackendUnavailable, ServerProcessError, SettingsError
 from orchestrator.sdk import Definition
-from orchestrator.spec import Placement
+from orchestrator.spec import Placement, ServiceSpec
 from orchestrator.triton import Control, TritonBackend, TritonServer, probe_server
 from orchestrator.worker.source import SERVICE_PATH_VARIABLE
 
@@ -39,13 +40,16 @@ class Engine:
 
 
 @contextmanager
-def engine_for(triton: str, definition: Definition, working_dir: Path) -> Generator[Engine, None, None]:
+def engine_for(
+    triton: str, definition: Definition, working_dir: Path, *, reloads: bool = False
+) -> Generator[Engine, None, None]:
     """Starts or finds the Triton that `--triton` names, with the service's models loaded.
 
     Args:
         triton: `embedded`, `docker` or a gRPC address.
         definition: the service.
         working_dir: folder of its code.
+        reloads: workers take the code that is in the folder, not that of now.
 
     Raises:
         SettingsError: `--triton` names nothing.
@@ -54,11 +58,11 @@ def engine_for(triton: str, definition: Definition, working_dir: Path) -> Genera
     if definition.spec.placement is Placement.COMMAND:
         with running_command(definition, working_dir) as (address, scratch):
             yield Engine(None, None, process=address, scratch=scratch)
-    elif definition.spec.placement is Placement.FRONTEND:
-        note(f"{definition.spec.name} mounts an application, so it runs on the front-end; no Triton is needed")
+    elif definition.spec.placement is Placement.FRONTEND and not definition.spec.models:
+        note(f"{definition.spec.name} runs on the front-end; no Triton is needed")
         yield Engine(None, None)
     elif triton == "embedded":
-        with _embedded(definition, working_dir) as engine:
+        with _embedded(definition, working_dir, reloads) as engine:
             yield engine
     elif triton == "docker":
         raise SettingsError("--triton docker is not there yet", hint="use embedded, or the address of a running Triton")
@@ -67,33 +71,61 @@ def engine_for(triton: str, definition: Definition, working_dir: Path) -> Genera
 
 
 @contextmanager
-def _embedded(definition: Definition, working_dir: Path) -> Generator[Engine, None, None]:
+def _embedded(definition: Definition, working_dir: Path, reloads: bool) -> Generator[Engine, None, None]:
     folder = str(working_dir.resolve())
-    plan = plan_repository(definition.spec, target=Target.EMBEDDED, service_path=folder)
+    plan = plan_repository(definition.spec, target=Target.EMBEDDED, service_path=folder, models=definition.models)
+
+    def write(repository: Path) -> None:
+        write_repository(plan, repository)
+        if not reloads:
+            problem = prepare_repository(repository, definition.spec, working_dir)
+            if problem is not None:
+                note(problem)
+
     with TritonServer() as server:
         note("starting Triton")
         env = {**definition.spec.environment, SERVICE_PATH_VARIABLE: folder}
-        server.start([], write=lambda repository: write_repository(plan, repository), env=env, log=note)
+        server.start([], write=write, env=env, log=note)
         note(f"Triton runs: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics {server.metrics_url}")
-        note(f"loading {definition.spec.name}")
-        asyncio.run(_load(server, plan.models))
+        note(f"loading {', '.join(_needed(definition.spec))}")
+        asyncio.run(_load(server, definition.spec, plan.models))
         yield Engine(server.grpc_url, server.metrics_url, server.own_repository, scratch=server.run_dir)
         note("stopping Triton")
 
 
-async def _load(server: TritonServer, models: tuple[str, ...]) -> None:
-    """The service's model and the proof of the server side by side: each waits for a worker process to start."""
+async def _load(server: TritonServer, service: ServiceSpec, models: tuple[str, ...]) -> None:
+    """The proof of the server and the models side by side: each waits for a worker process to start.
+
+    Args:
+        models: in the order to load them.
+    """
     control = Control(server.grpc_url)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(probe_server(server.grpc_url))
-            tasks.create_task(control.load_model(models[0]))
-        for facade in models[1:]:
-            await control.load_model(facade)
+            tasks.create_task(_load_models(control, models, {spec.name for spec in service.models}))
     except ExceptionGroup as group:
-        raise next((e for e in group.exceptions if isinstance(e, ServerProcessError)), group.exceptions[0]) from None
+        raise _first_of(group) from None
     finally:
         await control.close()
+
+
+async def _load_models(control: Control, models: tuple[str, ...], native: set[str]) -> None:
+    """The models that the service calls, all at once; then the service, and its facades one after the other."""
+    async with asyncio.TaskGroup() as tasks:
+        for name in models:
+            if name in native:
+                tasks.create_task(control.load_model(name))
+    for name in models:
+        if name not in native:
+            await control.load_model(name)
+
+
+def _first_of(group: BaseException) -> BaseException:
+    """The one error that explains a failed group best."""
+    while isinstance(group, BaseExceptionGroup):
+        group = next((each for each in group.exceptions if isinstance(each, ServerProcessError)), group.exceptions[0])
+    return group
 
 
 def _running(triton: str, definition: Definition) -> Engine:
@@ -108,16 +140,24 @@ def _running(triton: str, definition: Definition) -> Engine:
             hint="write grpc://host:8001",
         )
     url = f"{parts.hostname}:{port}"
-    asyncio.run(_check_running(url, definition.spec.name))
+    asyncio.run(_check_running(url, _needed(definition.spec)))
     return Engine(url, f"http://{parts.hostname}:{port + 1}/metrics")
 
 
-async def _check_running(url: str, model: str) -> None:
+def _needed(service: ServiceSpec) -> list[str]:
+    """The Triton models that the front-end calls, those that they call themselves in front."""
+    own = [service.name] if service.placement is Placement.TRITON else []
+    return list(dict.fromkeys([*(spec.name for spec in service.models), *own]))
+
+
+async def _check_running(url: str, models: Sequence[str]) -> None:
     backend, control = TritonBackend(url), Control(url)
     try:
         if not await control.server_live():
             raise BackendUnavailable(f"no Triton answers at grpc://{url}")
-        if not await backend.ready(model):
+        for model in models:
+            if await backend.ready(model):
+                continue
             try:
                 await control.load_model(model)
             except ServerProcessError as error:

@@ -19,11 +19,13 @@ __all__ = ["export", "plan_for"]
 def plan_for(definition: Definition, repository: Path, working_dir: Path, target: Target) -> RepositoryPlan:
     """The plan of a service whose code stays where it is: the repository names it by a relative path."""
     service_path = os.path.relpath(working_dir.resolve(), repository.resolve())
-    return plan_repository(definition.spec, target=target, service_path=service_path)
+    return plan_repository(definition.spec, target=target, service_path=service_path, models=definition.models)
 
 
 def export(
-    target_service: Annotated[str, typer.Argument(metavar="module:Class", help="The service.")],
+    target_service: Annotated[
+        str, typer.Argument(metavar="module:Class", help="The service; or model:NAME[:VERSION], a stored model.")
+    ],
     repository: Annotated[Path, typer.Option(help="Folder of the model repository.")] = Path("model_repository"),
     target: Annotated[
         Target, typer.Option(help="Which Triton will run it: the embedded one, or NVIDIA's container.")
@@ -63,9 +65,15 @@ def export(
     differences = check_repository(plan, repository)
     if not check:
         write_repository(plan, repository)
-    files = [str(path) for path in plan.files]
+    files = [str(path) for path in (*plan.files, *plan.copies)]
     if as_json:
-        outcome = {"repository": str(repository), "models": plan.models, "files": files, "differences": differences}
+        outcome = {
+            "repository": str(repository),
+            "models": plan.models,
+            "files": files,
+            "differences": differences,
+            "service": orjson.Fragment(definition.spec.model_dump_json(exclude_defaults=True)),
+        }
         say(orjson.dumps(outcome).decode())
     elif check:
         for line in differences:

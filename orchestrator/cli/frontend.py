@@ -22,15 +22,15 @@ from pydantic import BaseModel
 from uvicorn.supervisors import Multiprocess
 
 from orchestrator.cli.console import say
-from orchestrator.engine import Backend
+from orchestrator.engine import Backend, BackendModels
 from orchestrator.errors import SettingsError
 from orchestrator.server import ACCESS_LOGGER, Extension, FrontendOptions, create_app, create_proxy_app, extension_of
-from orchestrator.spec import ServiceConfig, ServiceSpec, Ssl
+from orchestrator.spec import Placement, ServiceConfig, ServiceSpec, Ssl
 from orchestrator.triton import TritonBackend, read_metrics
 from orchestrator.worker.instance import load_definition
 from orchestrator.worker.local import LocalBackend
 
-__all__ = ["FrontendPlan", "check_tls", "create", "listen", "run_frontend"]
+__all__ = ["FrontendPlan", "check_tls", "create", "listen", "run_frontend", "url_of"]
 
 _DRAIN_S: Final = 4
 """How long requests in flight may take to finish once a stop is asked for."""
@@ -42,8 +42,8 @@ class FrontendPlan(BaseModel):
     """All that a front-end process needs to know.
 
     Attributes:
-        grpc_url: of Triton; None for a service that is placed on the front-end.
-        working_dir: folder of the user's code, which only such a service needs here.
+        grpc_url: of Triton; None for a service that needs none.
+        working_dir: folder of the user's code, which only a service that is placed on the front-end needs here.
         scratch: folder for what front-end processes share; None for the system's.
         process: address of the service's own process, where that answers its HTTP.
     """
@@ -108,11 +108,16 @@ def check_tls(config: Ssl) -> None:
         raise SettingsError(f"ssl.ciphers={config.ciphers!r}: cannot be used: {error.strerror or error}") from None
 
 
+def url_of(config: ServiceConfig, sock: socket.socket) -> str:
+    """Where the front-end answers."""
+    host, port = sock.getsockname()[:2]
+    scheme = "https" if config.ssl.enabled else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{config.path_prefix}"
+
+
 def run_frontend(plan: FrontendPlan, sock: socket.socket) -> None:
     """Serves until SIGTERM or Ctrl-C; requests in flight get 4 s to finish."""
-    host, port = sock.getsockname()[:2]
-    scheme = "https" if plan.service.ssl.enabled else "http"
-    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{plan.service.path_prefix}"
+    url = url_of(plan.service, sock)
     if plan.workers == 1:
         _run_here(plan, sock, lambda: say(f"ready {url}"))
     else:
@@ -143,11 +148,12 @@ def _app_of_process(plan: FrontendPlan, address: str) -> FastAPI:
 def _app_of_apis(plan: FrontendPlan) -> FastAPI:
     metrics_url = plan.metrics_url
     backend: Backend
-    if plan.grpc_url is None:
+    if plan.service.placement is Placement.FRONTEND:
         definition = load_definition(plan.service, plan.working_dir)
-        backend = local = LocalBackend(definition, _worker_index())
+        backend = local = LocalBackend(definition, _worker_index(), models=_models_of(plan))
         extension = extension_of(definition.cls, local.running.instance)
     else:
+        assert plan.grpc_url is not None
         backend, extension = TritonBackend(plan.grpc_url), Extension()
     return create_app(
         plan.service,
@@ -160,6 +166,13 @@ def _app_of_apis(plan: FrontendPlan) -> FastAPI:
         ),
         engine_metrics=(lambda: read_metrics(metrics_url)) if metrics_url else None,
     )
+
+
+def _models_of(plan: FrontendPlan) -> BackendModels | None:
+    """What runs the models of a service that is placed on the front-end; None where it has none."""
+    if plan.grpc_url is None:
+        return None
+    return BackendModels(TritonBackend(plan.grpc_url), timeout_s=plan.service.traffic.timeout_s)
 
 
 def _worker_index() -> int:

@@ -6,9 +6,14 @@ import typer
 
 from orchestrator import __version__
 from orchestrator.cli import config as config_command
+from orchestrator.cli import convert as convert_command
+from orchestrator.cli import deploy as deploy_command
 from orchestrator.cli import export as export_command
+from orchestrator.cli import models as models_command
 from orchestrator.cli import serve as serve_command
 from orchestrator.cli.console import fail, say
+from orchestrator.cli.model_exchange import add_exchange
+from orchestrator.cli.model_versions import add_versions
 from orchestrator.errors import OrchestratorError
 
 __all__ = ["app", "run"]
@@ -24,7 +29,14 @@ app = typer.Typer(
 )
 app.command("serve")(serve_command.serve)
 app.command("export")(export_command.export)
+app.command("deploy")(deploy_command.deploy)
+app.command("rollback")(deploy_command.rollback)
+app.command("convert")(convert_command.convert)
+app.add_typer(models_command.app, name="models")
 app.add_typer(config_command.app, name="config")
+add_exchange(models_command.app)
+add_versions(models_command.app)
+deploy_command.add_deployment(models_command.app)
 
 
 def _version(wanted: bool) -> None:

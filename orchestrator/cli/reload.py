@@ -20,20 +20,21 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final
 
+import orjson
 import watchfiles
 
 from orchestrator.cli.console import fail, note, say
 from orchestrator.cli.engine import Engine
 from orchestrator.cli.frontend import FrontendPlan, run_frontend
 from orchestrator.errors import ServerProcessError, SettingsError
-from orchestrator.spec import SPEC_FILE, ServiceSpec
+from orchestrator.spec import Placement, ServiceSpec
 from orchestrator.triton import Control
 
 __all__ = ["run_reloading"]
 
 _PR_SET_PDEATHSIG: Final = 1
 _STOP_S: Final = 8
-_WATCHED: Final = (".py", ".yaml", ".yml", ".toml", ".json")
+_WATCHED: Final = (".py", ".yaml", ".yml", ".toml", ".json", ".onnx", ".plan", ".pt")
 
 
 def run_reloading(plan: FrontendPlan, sock: socket.socket, engine: Engine, export_command: Sequence[str]) -> None:
@@ -53,54 +54,70 @@ def run_reloading(plan: FrontendPlan, sock: socket.socket, engine: Engine, expor
         for changes in watchfiles.watch(plan.working_dir, watch_filter=_Sources(), raise_interrupt=True):
             names = sorted({Path(path).name for _, path in changes})
             note(f"{', '.join(names)} changed: loading again")
-            fresh = _exported(plan, engine.repository, export_command)
+            fresh = _exported(engine.repository, export_command)
             if fresh is None:
                 note("the version before it goes on")
                 continue
+            if fresh.models and engine.grpc_url is None:
+                note(f"{fresh.service.name} needs Triton now: start again; the version before it goes on")
+                continue
             try:
                 if engine.grpc_url is not None:
-                    asyncio.run(_load(engine.grpc_url, fresh))
+                    asyncio.run(_load(engine.grpc_url, fresh.models))
             except ServerProcessError as error:
                 fail(error)
                 note("the version before it goes on")
                 continue
             _stop(process)
-            plan = plan.model_copy(update={"service": fresh})
+            plan = plan.model_copy(update={"service": fresh.service})
             process = _start(plan, sock)
-            say(f"reloaded {fresh.name}")
+            say(f"reloaded {fresh.service.name}")
     finally:
         _stop(process)
 
 
 class _Sources(watchfiles.DefaultFilter):
-    """Code and configuration; what tools and editors leave beside it is not either."""
+    """Code, configuration and model files; what tools and editors leave beside it is not either."""
 
     def __call__(self, change: watchfiles.Change, path: str) -> bool:
         return path.endswith(_WATCHED) and super().__call__(change, path)
 
 
-def _exported(plan: FrontendPlan, repository: Path, command: Sequence[str]) -> ServiceSpec | None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Export:
+    """A service as it is now.
+
+    Attributes:
+        models: its Triton models, in the order to load them.
+    """
+
+    service: ServiceSpec
+    models: tuple[str, ...]
+
+
+def _exported(repository: Path, command: Sequence[str]) -> _Export | None:
     """The service as it is now, read by a fresh interpreter; None where it does not load, which that one has explained."""
     outcome = subprocess.run(
         [sys.executable, "-m", "orchestrator", *command, "--repository", str(repository), "--json"],
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         check=False,
     )
     if outcome.returncode != 0:
         return None
-    fresh = ServiceSpec.parse((repository / plan.service.name / "1" / SPEC_FILE).read_bytes())
-    # Triton looks at times: changed code behind an unchanged config is new to it only so.
-    os.utime(repository / fresh.name / "config.pbtxt")
-    os.utime(repository / fresh.name / "1" / "model.py")
-    return fresh
+    exported = orjson.loads(outcome.stdout.splitlines()[-1])  # the user's module may print, too
+    fresh = ServiceSpec.model_validate_json(orjson.dumps(exported["service"]))
+    if fresh.placement is Placement.TRITON:
+        # Triton looks at times: changed code behind an unchanged config is new to it only so.
+        os.utime(repository / fresh.name / "config.pbtxt")
+        os.utime(repository / fresh.name / "1" / "model.py")
+    return _Export(fresh, tuple(exported["models"]))
 
 
-async def _load(grpc_url: str, service: ServiceSpec) -> None:
+async def _load(grpc_url: str, models: Sequence[str]) -> None:
     control = Control(grpc_url)
     try:
-        await control.load_model(service.name)
-        for api in service.apis if len(service.methods) > 1 else ():
-            await control.load_model(f"{service.name}.{api.name}")
+        for model in models:
+            await control.load_model(model)
     finally:
         await control.close()
 

@@ -11,8 +11,9 @@ import typer
 
 from orchestrator.cli.deployment import run_deployment_hooks
 from orchestrator.cli.engine import engine_for
-from orchestrator.cli.frontend import FrontendPlan, check_tls, listen, run_frontend
+from orchestrator.cli.frontend import FrontendPlan, check_tls, listen, run_frontend, url_of
 from orchestrator.cli.loading import Assignments, Bentoml, ConfigPath, WorkingDir, load, note_dropped
+from orchestrator.cli.operator import operated
 from orchestrator.cli.reload import run_reloading
 from orchestrator.cli.template import TemplateArguments, TemplateFile, read_template
 from orchestrator.errors import OrchestratorError, SettingsError
@@ -25,7 +26,9 @@ _SERVICE_FLAGS = frozenset({"--working-dir", "--config", "--set", "--bentoml", "
 
 
 def serve(
-    service: Annotated[str, typer.Argument(metavar="module:Class", help="The service.")],
+    service: Annotated[
+        str, typer.Argument(metavar="module:Class", help="The service; or model:NAME[:VERSION], a stored model.")
+    ],
     host: Annotated[str | None, typer.Option(help="Address to listen on (http.host); default 127.0.0.1.")] = None,
     port: Annotated[
         int | None, typer.Option(help="Port to listen on (http.port); 0 takes a free one; default 3000.")
@@ -61,6 +64,8 @@ def serve(
       orchestrator serve service:Iris --port 8080 --workers 2
 
       orchestrator serve service:Iris --set traffic.timeout=10 --set workers=2
+
+      orchestrator serve model:text_det:latest
     """
     stop_asked = _stop_on_signals()
     settings = Settings.load()
@@ -83,7 +88,7 @@ def serve(
     with listen(definition.spec) as sock:
         try:
             run_deployment_hooks(definition)
-            with engine_for(triton, definition, working_dir) as engine:
+            with engine_for(triton, definition, working_dir, reloads=reload) as engine:
                 plan = FrontendPlan(
                     service=definition.spec,
                     grpc_url=engine.grpc_url,
@@ -96,10 +101,11 @@ def serve(
                     process=engine.process,
                 )
                 try:
-                    if reload:
-                        run_reloading(plan, sock, engine, _export_command(service))
-                    else:
-                        run_frontend(plan, sock)
+                    with operated(definition, engine, url_of(definition.spec, sock), reloads=reload):
+                        if reload:
+                            run_reloading(plan, sock, engine, _export_command(service))
+                        else:
+                            run_frontend(plan, sock)
                 finally:
                     # Stopping takes its time; a second Ctrl-C must not leave half of it behind.
                     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -88,6 +88,17 @@ class Layout:
             shape = (ANY, 1) if self.batched else (1,)
             yield TensorSpec(name=self.effects_name, dtype=DType.BYTES, shape=shape)
 
+    def rows(self, plains: Mapping[str, Any]) -> int:
+        """Rows of one call, as far as its arguments say before they are packed; 1 where they do not, or have none."""
+        if self._input_axis is not None:
+            for argument in self.api.arguments:
+                if argument.name in plains:
+                    try:
+                        return row_codec_of(argument.value.kind).count(plains[argument.name], self._input_axis)
+                    except (TypeError, ValueError):  # a table is one document still
+                        return 1
+        return 1
+
     def pack(self, plains: Mapping[str, Any]) -> PackedCall:
         """The arguments of one call.
 

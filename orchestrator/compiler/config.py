@@ -9,7 +9,15 @@ from tritonclient.grpc import model_config_pb2
 from orchestrator.errors import CompileError
 from orchestrator.spec import TensorSpec
 
-__all__ = ["config_text", "ensemble_config", "parse_config", "python_config"]
+__all__ = [
+    "Config",
+    "add_batching",
+    "add_instances",
+    "config_text",
+    "ensemble_config",
+    "parse_config",
+    "python_config",
+]
 
 _HEADER: Final = "# Written by `orchestrator export`; changes here are lost with the next export.\n"
 Config = Any
@@ -43,12 +51,8 @@ def python_config(
     config = model_config_pb2.ModelConfig(name=name, backend="python", max_batch_size=max_batch_size)
     _add_tensors(config, inputs, outputs)
     if max_batch_size:
-        config.dynamic_batching.max_queue_delay_microseconds = queue_delay_us
-    groups = model_config_pb2.ModelInstanceGroup
-    if devices is None:
-        config.instance_group.add(count=instances, kind=groups.KIND_CPU)
-    for device, count in sorted((devices or {}).items()):
-        config.instance_group.add(count=count, kind=groups.KIND_GPU, gpus=[device])
+        add_batching(config, queue_delay_us)
+    add_instances(config, instances, devices)
     if decoupled:
         config.model_transaction_policy.decoupled = True
     for key in sorted(parameters):
@@ -86,6 +90,21 @@ def ensemble_config(
     for tensor in outputs:
         step.output_map[tensor.name] = tensor.name.removeprefix(prefix)
     return config
+
+
+def add_batching(config: Config, queue_delay_us: int) -> None:
+    """Requests that wait join one batch. No queue policy and no priorities: they stall the batcher of Triton 24.10."""
+    config.dynamic_batching.SetInParent()
+    config.dynamic_batching.max_queue_delay_microseconds = queue_delay_us
+
+
+def add_instances(config: Config, instances: int, devices: Mapping[int, int] | None) -> None:
+    """Instances on the CPU, or on each GPU: device -> how many."""
+    groups = model_config_pb2.ModelInstanceGroup
+    if devices is None:
+        config.instance_group.add(count=instances, kind=groups.KIND_CPU)
+    for device, count in sorted((devices or {}).items()):
+        config.instance_group.add(count=count, kind=groups.KIND_GPU, gpus=[device])
 
 
 def config_text(config: Config) -> str:

@@ -1,17 +1,18 @@
 """Spec -> the files of a model repository, in memory. Pure: the same spec gives the same bytes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Final
 
 from orchestrator.codec import Layout
 from orchestrator.compiler.config import config_text, ensemble_config, python_config
+from orchestrator.compiler.native import plan_model
+from orchestrator.compiler.repository import RepositoryPlan, Target
 from orchestrator.errors import CompileError
-from orchestrator.spec import SPEC_FILE, Placement, ServiceSpec
+from orchestrator.formats import ModelFiles
+from orchestrator.spec import SPEC_FILE, NativeModelSpec, Placement, ServiceSpec
 
-__all__ = ["FACADE_FILE", "VERSION", "RepositoryPlan", "Target", "plan_repository"]
+__all__ = ["FACADE_FILE", "VERSION", "plan_repository"]
 
 VERSION: Final = "1"
 FACADE_FILE: Final = ".facade"
@@ -25,41 +26,64 @@ __all__ = ["TritonPythonModel"]
 '''
 
 
-class Target(StrEnum):
-    """Which Triton the repository is for."""
+def plan_repository(
+    service: ServiceSpec, *, target: Target, service_path: str, models: Mapping[str, ModelFiles] = {}
+) -> RepositoryPlan:
+    """The files of one service; its native models come first, for it may call them as soon as it starts.
 
-    EMBEDDED = "embedded"
-    CONTAINER = "container"
-
-
-@dataclass(frozen=True, slots=True)
-class RepositoryPlan:
-    """What a model repository must hold for a service.
-
-    Attributes:
-        files: path inside the repository -> content.
-        models: names of its Triton models, in the order to load them.
-    """
-
-    files: Mapping[PurePosixPath, bytes]
-    models: tuple[str, ...]
-
-
-def plan_repository(service: ServiceSpec, *, target: Target, service_path: str) -> RepositoryPlan:
-    """The files of one service.
+    A service that runs on the front-end has no model of its own, only its native ones.
 
     Args:
         service: what to serve.
         target: the embedded server runs every worker as a process of the host, which sees its GPUs anyway; the container gets
             an instance group a GPU where the service asks for one.
         service_path: folder of the user's module, relative to the repository.
+        models: name of a native model -> its files.
 
     Raises:
-        CompileError: the service is a process of its own.
+        CompileError: the service is a process of its own, or a native model cannot be one of Triton's.
     """
     if service.placement is Placement.COMMAND:
         hint = "`orchestrator serve` runs it"
         raise CompileError(f"{service.name} has no Triton model: it is a process of its own", hint=hint)
+    native = [plan_model(spec, _files_for(spec, models), target) for spec in _distinct(service).values()]
+    own = RepositoryPlan({}, ())
+    if service.placement is Placement.TRITON:
+        own = _plan_service(service, target, service_path)
+    plans = [*native, own]
+    names = [name for plan in plans for name in plan.models]
+    for name in names:
+        if names.count(name) > 1:
+            raise CompileError(f"{service.name} has two Triton models of the name {name!r}", hint="give one a name=")
+    return RepositoryPlan(
+        files={path: content for plan in plans for path, content in plan.files.items()},
+        models=tuple(names),
+        copies={path: source for plan in plans for path, source in plan.copies.items()},
+        service=service.name,
+    )
+
+
+def _distinct(service: ServiceSpec) -> dict[str, NativeModelSpec]:
+    """The native models by name; several attributes may be the same one."""
+    found: dict[str, NativeModelSpec] = {}
+    for spec in service.models:
+        known = found.setdefault(spec.name, spec)
+        if known.shared() != spec.shared():
+            raise CompileError(
+                f"{service.name}.{known.attribute} and {service.name}.{spec.attribute} are both the Triton model "
+                f"{spec.name!r}, and differ",
+                hint="give one of them a name=, or both the same version and options",
+            )
+    return found
+
+
+def _files_for(spec: NativeModelSpec, models: Mapping[str, ModelFiles]) -> ModelFiles:
+    if spec.name not in models:
+        raise CompileError(f"the files of model {spec.name!r} are not known")
+    return models[spec.name]
+
+
+def _plan_service(service: ServiceSpec, target: Target, service_path: str) -> RepositoryPlan:
     layouts = [Layout.of(service, method) for method in service.methods]
     several = len(layouts) > 1
     max_batch_size = service.max_batch_size

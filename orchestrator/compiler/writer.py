@@ -1,13 +1,18 @@
 """The plan on disk: whole models appear at once or not at all."""
 
+import contextlib
+import filecmp
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from orchestrator.compiler.plan import FACADE_FILE, VERSION, RepositoryPlan
+from orchestrator.compiler.plan import FACADE_FILE
+from orchestrator.compiler.repository import RepositoryPlan
 from orchestrator.errors import CompileError
+from orchestrator.formats import MODEL_SPEC_FILE
+from orchestrator.spec import NativeModelSpec
 
 __all__ = ["check_repository", "write_repository"]
 
@@ -28,7 +33,7 @@ def write_repository(plan: RepositoryPlan, repository: Path) -> None:
         for model in plan.models:
             if list(_differences(plan, repository, model)):
                 _replace(plan, repository, model)
-        for stale in _stale_facades(plan, repository):
+        for stale in _stale(plan, repository):
             shutil.rmtree(stale)
     except OSError as error:
         raise CompileError(f"cannot write {error.filename or repository}: {error.strerror}") from error
@@ -37,36 +42,43 @@ def write_repository(plan: RepositoryPlan, repository: Path) -> None:
 def check_repository(plan: RepositoryPlan, repository: Path) -> list[str]:
     """What differs between the plan and the disk, one line a file; empty where nothing does."""
     lines = [line for model in plan.models for line in _differences(plan, repository, model)]
-    return lines + [f"{stale.name}: its API is gone" for stale in _stale_facades(plan, repository)]
+    return lines + [f"{stale.name}: {reason}" for stale, reason in _stale(plan, repository).items()]
 
 
-def _stale_facades(plan: RepositoryPlan, repository: Path) -> list[Path]:
-    """Facades of the service's former APIs."""
-    main = plan.models[0]
-    return [
-        mark.parents[1]
-        for mark in sorted(repository.glob(f"{main}.*/{VERSION}/{FACADE_FILE}"))
-        if mark.parents[1].name not in plan.models and _is_ours(mark.parents[1])
-    ]
-
-
-def _files_of(plan: RepositoryPlan, model: str) -> dict[PurePosixPath, bytes]:
-    return {path: content for path, content in plan.files.items() if path.parts[0] == model}
+def _stale(plan: RepositoryPlan, repository: Path) -> dict[Path, str]:
+    """Facades of the service's former APIs, and former models of its own, with the reason."""
+    found: dict[Path, str] = {}
+    for mark in sorted(repository.glob(f"{plan.service}.*/*/*")) if plan.service else ():
+        place = mark.parents[1]
+        # A service may be named like the beginning of another; an API or attribute has no dots.
+        ours = place.name.removeprefix(f"{plan.service}.").isidentifier() and _is_ours(place)
+        if place.name in plan.models or not ours:
+            continue
+        if mark.name == FACADE_FILE:
+            found[place] = "its API is gone"
+        elif mark.name == MODEL_SPEC_FILE and NativeModelSpec.parse(mark.read_bytes()).tag is None:
+            # Those from the store have names of their own, and may be somebody else's as well.
+            found[place] = "its model is gone"
+    return found
 
 
 def _differences(plan: RepositoryPlan, repository: Path, model: str) -> Iterator[str]:
-    planned = _files_of(plan, model)
-    for path, content in planned.items():
+    planned = set(plan.paths_of(model))
+    for path in plan.paths_of(model):
         file = repository / path
         if not file.is_file():
             yield f"{path}: missing"
-        elif file.read_bytes() != content:
+        elif not (file.read_bytes() == plan.files[path] if path in plan.files else _same(plan.copies[path], file)):
             yield f"{path}: not what the service says"
     for file in sorted((repository / model).rglob("*")):
         path = PurePosixPath(file.relative_to(repository).as_posix())
         # Python writes caches next to the model that it runs.
         if file.is_file() and path not in planned and "__pycache__" not in path.parts:
             yield f"{path}: not part of the service"
+
+
+def _same(source: Path, file: Path) -> bool:
+    return source.is_file() and (source.samefile(file) or filecmp.cmp(source, file, shallow=False))
 
 
 def _replace(plan: RepositoryPlan, repository: Path, model: str) -> None:
@@ -79,10 +91,13 @@ def _replace(plan: RepositoryPlan, repository: Path, model: str) -> None:
     fresh = Path(tempfile.mkdtemp(prefix=f".{model}.", dir=repository))
     try:
         fresh.chmod(0o755)
-        for path, content in _files_of(plan, model).items():
+        for path in plan.paths_of(model):
             file = fresh.joinpath(*path.parts[1:])
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
+            if path in plan.files:
+                file.write_bytes(plan.files[path])
+            else:
+                _copy(plan.copies[path], file)
         old = fresh.with_name(fresh.name + ".old")
         if place.exists():
             os.rename(place, old)
@@ -95,6 +110,16 @@ def _replace(plan: RepositoryPlan, repository: Path, model: str) -> None:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _copy(source: Path, place: Path) -> None:
+    """A hard link where nobody will write into the source, as in the model store; else a copy."""
+    source = source.resolve()
+    if not source.stat().st_mode & 0o222:
+        with contextlib.suppress(OSError):  # another file system, or one without links
+            os.link(source, place)
+            return
+    shutil.copyfile(source, place)
 
 
 def _is_ours(place: Path) -> bool:

@@ -2,5 +2,15 @@
 
 from orchestrator.engine.backend import Backend, InferRequest, InferResponse, Tensors
 from orchestrator.engine.invoker import Invoker, Outcome
+from orchestrator.engine.models import BackendModels, ServiceModels
 
-__all__ = ["Backend", "InferRequest", "InferResponse", "Invoker", "Outcome", "Tensors"]
+__all__ = [
+    "Backend",
+    "BackendModels",
+    "InferRequest",
+    "InferResponse",
+    "Invoker",
+    "Outcome",
+    "ServiceModels",
+    "Tensors",
+]

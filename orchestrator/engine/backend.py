@@ -4,17 +4,19 @@ Implementations: `triton.transport.TritonBackend` (network), `worker.local.Local
 this seam knows how tensors travel; nothing below it knows HTTP, JSON or the user's types.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from asyncio import Future
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Backend", "InferRequest", "InferResponse", "Tensors"]
+__all__ = ["Backend", "InferRequest", "InferResponse", "RunsOn", "Tensors"]
 
 Tensors = Mapping[str, NDArray[Any]]
 """Tensor name -> array. Text travels as an object array of `bytes` (Triton's BYTES)."""
+RunsOn = Callable[[Future[Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,9 @@ class InferRequest:
         parameters: request parameters; they reach the worker unchanged (str, int or bool: Triton knows no others).
         request_id: the caller's id, for logs on both sides.
         timeout_s: seconds from now after which the answer is of no use; None for no limit.
+        outputs: names of those that are wanted; empty for all.
+        runs_on: called where the caller is let go before the inference has ended (it was cancelled, or out of time), with
+            what is done once it has: until then it holds a place in the queue, or a worker.
     """
 
     model: str
@@ -34,6 +39,8 @@ class InferRequest:
     parameters: Mapping[str, str | int | bool] = field(default_factory=dict)
     request_id: str = ""
     timeout_s: float | None = None
+    outputs: Sequence[str] = ()
+    runs_on: RunsOn | None = None
 
 
 @dataclass(frozen=True, slots=True)

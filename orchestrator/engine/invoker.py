@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from orchestrator.codec.layout import CONTEXT_PARAMETER, Layout, PackedCall
-from orchestrator.engine.backend import Backend, InferRequest, InferResponse
+from orchestrator.engine.backend import Backend, InferRequest, InferResponse, RunsOn
+from orchestrator.engine.lifetime import DEADLINE_PARAMETER, deadline_after
 from orchestrator.errors import EndpointNotFound, InvalidInput, OutputMismatch
 from orchestrator.spec import CallInfo, ResponseEffects, ServiceSpec
 
@@ -45,6 +46,7 @@ class Invoker:
         info: CallInfo | None = None,
         request_id: str = "",
         timeout_s: float | None = None,
+        runs_on: RunsOn | None = None,
     ) -> Outcome:
         """Runs an API that has one answer.
 
@@ -54,6 +56,7 @@ class Invoker:
             info: the request behind the call, for methods that take a context.
             request_id: for the logs.
             timeout_s: seconds from now; default: the service's limit.
+            runs_on: see `InferRequest`; called for every part of a call that is split.
 
         Raises:
             EndpointNotFound: no such API.
@@ -68,7 +71,7 @@ class Invoker:
             parts = _split_rows(packed, layout.api.batch.max_batch_size)
         else:
             parts = [packed]
-        requests = [self._request(part, request_id, timeout_s) for part in parts]
+        requests = [self._request(part, request_id, timeout_s, runs_on) for part in parts]
         if len(requests) == 1:
             return _unpacked(await self._run(requests[0]), layout)
         responses = await asyncio.gather(*(self._run(request) for request in requests))
@@ -82,20 +85,31 @@ class Invoker:
         info: CallInfo | None = None,
         request_id: str = "",
         timeout_s: float | None = None,
+        runs_on: RunsOn | None = None,
     ) -> AsyncGenerator[Outcome, None]:
         """Runs an API that is a stream; effects come with the first chunk.
 
-        Closing the generator ends the method, too. Arguments and errors as `call`; the time limit is for all of it.
+        Closing the generator ends the method, too. Arguments and errors as `call`, but the time limit is for all of it, and
+        there is none by default.
         """
         layout = self._layout(api)
-        request = self._request(self._packed(layout, arguments, info), request_id, timeout_s)
+        request = self._request(self._packed(layout, arguments, info), request_id, timeout_s, runs_on)
         async with contextlib.aclosing(self._backend.stream(request)) as responses:
             async for response in responses:
                 yield _unpacked(response, layout)
 
+    def rows(self, api: str, arguments: Mapping[str, Any]) -> int:
+        """Rows of one call; see `Layout.rows`.
+
+        Raises:
+            EndpointNotFound: no such API.
+        """
+        return self._layout(api).rows(arguments)
+
     async def ready(self) -> bool:
-        """Whether the service's model can answer now."""
-        return await self._backend.ready(self._service.name)
+        """Whether the service's model can answer now, and those that it calls."""
+        names = [self._service.name, *(spec.name for spec in self._service.models)]
+        return all(await asyncio.gather(*(self._backend.ready(name) for name in names)))
 
     def _layout(self, api: str) -> Layout:
         layout = self._layouts.get(api)
@@ -109,8 +123,13 @@ class Invoker:
             packed.parameters[CONTEXT_PARAMETER] = info.model_dump_json(exclude_defaults=True)
         return packed
 
-    def _request(self, packed: PackedCall, request_id: str, timeout_s: float | None) -> InferRequest:
-        return InferRequest(self._service.name, packed.tensors, packed.parameters, request_id, timeout_s)
+    def _request(
+        self, packed: PackedCall, request_id: str, timeout_s: float | None, runs_on: RunsOn | None
+    ) -> InferRequest:
+        parameters: dict[str, str | int | bool] = {**packed.parameters}
+        if timeout_s is not None:
+            parameters[DEADLINE_PARAMETER] = deadline_after(timeout_s)
+        return InferRequest(self._service.name, packed.tensors, parameters, request_id, timeout_s, runs_on=runs_on)
 
     async def _run(self, request: InferRequest) -> InferResponse:
         if not self._service.concurrent:

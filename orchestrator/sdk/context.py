@@ -1,6 +1,7 @@
 """What a method may know of its call: `Context`, and the worker around it: `server_context`."""
 
 import contextvars
+import time
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
@@ -229,6 +230,13 @@ class _Folder(Protocol):
     def folder(self) -> Path: ...
 
 
+class _Lifetime(Protocol):
+    @property
+    def deadline(self) -> float | None: ...
+
+    def end(self) -> Exception | None: ...
+
+
 @dataclass(slots=True)
 class Context:
     """What a method with an argument `ctx` or `context` gets.
@@ -243,6 +251,25 @@ class Context:
     response: Response
     state: dict[str, Any]
     _workspace: _Folder = field(repr=False)
+    _lifetime: _Lifetime = field(repr=False)
+
+    @property
+    def deadline(self) -> float | None:
+        """When the caller stops waiting, in seconds since 1970 as `time.time()` counts them; None for never."""
+        return self._lifetime.deadline
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds until the deadline, 0 once it has passed; None without one."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.time())
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for the answer any more: the caller has gone, or the deadline has passed.
+
+        Async methods need not ask: they are cancelled. A sync method that asks from time to time (1 us) can stop early.
+        """
+        return self._lifetime.end() is not None
 
     @property
     def temp_dir(self) -> str:

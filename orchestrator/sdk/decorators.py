@@ -36,7 +36,9 @@ def service(cls: Any = None, /, **options: Any) -> Any:
 
     Args:
         cls: the class, where the decorator is used without parentheses.
-        **options: `name` (default: the class's name), and every key of docs/configuration.md, such as `workers`
+        **options: `name` (default: the class's name), `placement` ("triton" or "frontend", where its methods run; default:
+            on the front-end where they are async and only call models, or where an application is mounted; else in
+            Triton), and every key of docs/configuration.md, such as `workers`
             (processes, each with an instance; default 1, or "cpu_count"), `resources` (`cpu`, `memory`, `gpu`,
             `gpu_type` of one worker) and `traffic` (`timeout` in seconds, `max_concurrency`).
 

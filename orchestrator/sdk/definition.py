@@ -1,15 +1,19 @@
 """A service as read from the user's class: the frozen spec, and what only Python can hold (functions, validators)."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
 from orchestrator.sdk.context import Context
 from orchestrator.spec import ApiSpec, Configuration, Passing, ServiceSpec
+
+if TYPE_CHECKING:
+    from orchestrator.formats import ModelFiles
 
 __all__ = ["ApiBinding", "Definition"]
 
@@ -69,9 +73,11 @@ class Definition:
     Attributes:
         configuration: where each value of the spec's configuration comes from; None where the spec was read from a
             document.
+        models: name of a Triton model -> its files, for the models that the class declares; empty in a worker.
     """
 
     cls: type
     spec: ServiceSpec
     apis: Mapping[str, ApiBinding]
     configuration: Configuration | None = None
+    models: "Mapping[str, ModelFiles]" = dataclasses.field(default_factory=dict)

@@ -19,10 +19,13 @@ from orchestrator.sdk.decorators import service_options_of
 from orchestrator.sdk.definition import Definition
 from orchestrator.sdk.reader import read_service
 from orchestrator.sdk.template import set_arguments
-from orchestrator.spec import Layer
+from orchestrator.spec import Layer, NativeModelSpec
 
 __all__ = ["load_service"]
 
+_MODEL_TARGET: Final = "model:"
+_MODEL_SERVICES: Final = "orchestrator.models.serving"
+"""Named and not imported: it stands above this layer, and services of classes do without it."""
 _ALIAS_HINT: Final = "with --bentoml, `import bentoml` is this product's own"
 
 
@@ -33,23 +36,29 @@ def load_service(
     *,
     bentoml: bool = False,
     arguments: Mapping[str, Any] | None = None,
+    models: Sequence[NativeModelSpec] | None = None,
 ) -> Definition:
     """Imports the user's module and reads the class.
 
     Args:
-        target: `module:Class`, or `module` where the module has one service.
+        target: `module:Class`, or `module` where the module has one service; or `model:NAME:VERSION`, a stored model.
         working_dir: folder that the module is imported from; it is put first on `sys.path` and stays there, because
             the user's code may import its neighbours at any time.
         overrides: what others than `@service` say about how it is run, the weakest first; None where the caller goes by
             another configuration than the definition's, such as a worker by the exported one.
         bentoml: the module's `import bentoml` means `orchestrator.bentoml`; stays so in this process.
         arguments: what `use_arguments` gives to the module; values that JSON knows.
+        models: what the class's models were resolved to before; None to resolve them here.
 
     Raises:
         DefinitionError: the folder, the module or the class is not there, the module fails on import, or the class
             cannot be served.
         SettingsError: the overrides contradict each other, or what `@service` says.
     """
+    if target.startswith(_MODEL_TARGET):
+        model_services = importlib.import_module(_MODEL_SERVICES)
+        cls = model_services.service_class(target.removeprefix(_MODEL_TARGET), models)
+        return read_service(cls, target, overrides, models=models)
     module_name, colon, class_name = target.partition(":")
     if not module_name or (colon and not class_name):
         raise DefinitionError(f"{target!r} does not name a service", hint="write module:Class, such as service:Iris")
@@ -67,7 +76,7 @@ def load_service(
     set_arguments(template)
     module = _import(module_name, folder)
     class_name, cls = _class_in(module, class_name, module_name)
-    definition = read_service(cls, f"{module_name}:{class_name}", overrides)
+    definition = read_service(cls, f"{module_name}:{class_name}", overrides, models=models)
     spec = definition.spec.model_copy(update={"bentoml": bentoml, "template": template})
     return dataclasses.replace(definition, spec=spec)
 

@@ -9,12 +9,13 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from orchestrator.errors import DefinitionError, SettingsError
-from orchestrator.spec import Layer, read_layer
+from orchestrator.spec import Layer, Placement, read_layer
 
 __all__ = ["ApiOptions", "ServiceOptions", "check_keys", "check_name", "service_options"]
 
 DEFAULT_MAX_BATCH_SIZE: Final = 100
 DEFAULT_MAX_LATENCY_MS: Final = 60_000.0
+_PLACEMENTS: Final = (Placement.TRITON.value, Placement.FRONTEND.value)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -38,10 +39,12 @@ class ServiceOptions:
     Attributes:
         name: None where the class's own name is meant.
         layer: the configuration; other sources go above it.
+        placement: where its methods run; None where the class itself tells.
     """
 
     name: str | None
     layer: Layer
+    placement: Placement | None = None
 
 
 def service_options(given: Mapping[str, Any]) -> ServiceOptions:
@@ -54,11 +57,14 @@ def service_options(given: Mapping[str, Any]) -> ServiceOptions:
     name = config.pop("name", None)
     if name is not None:
         check_name(name)
+    placement = config.pop("placement", None)
+    if placement not in (None, *_PLACEMENTS):
+        raise DefinitionError(f"@service(placement={placement!r}): takes {' or '.join(map(repr, _PLACEMENTS))}")
     try:
-        layer = read_layer(config, "@service", also_known=("name",))
+        layer = read_layer(config, "@service", also_known=("name", "placement"))
     except SettingsError as error:
         raise DefinitionError(error.message, hint=error.hint) from None
-    return ServiceOptions(name, layer)
+    return ServiceOptions(name, layer, None if placement is None else Placement(placement))
 
 
 def check_name(name: Any) -> None:

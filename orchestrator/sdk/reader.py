@@ -14,12 +14,15 @@ from pydantic_core import to_jsonable_python
 from orchestrator.errors import DefinitionError, SettingsError
 from orchestrator.sdk.annotations import UnsupportedAnnotation, adapter_of, describe
 from orchestrator.sdk.asgi import middleware_of, mounts_of
+from orchestrator.sdk.class_models import check_names, read_models, stored_models
 from orchestrator.sdk.context import Context
 from orchestrator.sdk.decorators import api_options_of, service_options_of
 from orchestrator.sdk.definition import ApiBinding, Definition
 from orchestrator.sdk.fields import signature_of
 from orchestrator.sdk.hooks import Hook, hooks_of
+from orchestrator.sdk.native import models_of
 from orchestrator.sdk.options import ApiOptions, check_name
+from orchestrator.sdk.placement import place
 from orchestrator.spec import (
     ANY,
     ApiSpec,
@@ -27,6 +30,7 @@ from orchestrator.spec import (
     BatchPolicy,
     Configuration,
     Layer,
+    NativeModelSpec,
     Passing,
     Placement,
     ServiceSpec,
@@ -62,7 +66,13 @@ _FILES: Final = frozenset({ValueKind.FILE, ValueKind.IMAGE, ValueKind.TABLE, Val
 _SELF_KINDS: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def read_service(cls: type, target: str, overrides: Sequence[Layer] | None = ()) -> Definition:
+def read_service(
+    cls: type,
+    target: str,
+    overrides: Sequence[Layer] | None = (),
+    *,
+    models: Sequence[NativeModelSpec] | None = None,
+) -> Definition:
     """Reads a class that has `@service`.
 
     Args:
@@ -70,6 +80,8 @@ def read_service(cls: type, target: str, overrides: Sequence[Layer] | None = ())
         target: `module:Class`, where a worker process will find it.
         overrides: what others than `@service` say about how it is run, the weakest first; None where the caller goes by
             another configuration than the definition's.
+        models: what its models were resolved to before, for a process that has no store and only runs the service;
+            None to resolve them.
 
     Raises:
         DefinitionError: with file and line, for anything that could not be served.
@@ -85,7 +97,7 @@ def read_service(cls: type, target: str, overrides: Sequence[Layer] | None = ())
         raise _at_class(cls, error.message, hint=error.hint) from None
     configuration = _configured(cls, name, options.layer, overrides)
     if configuration.config.cmd is not None or hasattr(cls, COMMAND):
-        return _read_command(cls, name, target, configuration)
+        return _read_command(cls, name, target, configuration, options.placement)
     bindings = [_read_api(cls, name, function, api_options) for name, function, api_options in _api_methods(cls)]
     if not bindings:
         raise _at_class(
@@ -93,17 +105,32 @@ def read_service(cls: type, target: str, overrides: Sequence[Layer] | None = ())
         )
     _check_routes(cls, bindings)
     checks = [_read_check(cls, check, *types) for check, types in CHECKS.items() if hasattr(cls, check)]
+    apis = tuple(binding.spec for binding in bindings)
+    native, files = read_models(cls, name, models)
+    check_names(cls, name, [api.name for api in apis], native)
+    try:
+        placement = place(
+            options.placement,
+            mounts=bool(mounts_of(cls)),
+            models=bool(native),
+            apis=apis,
+            gpu=configuration.config.resources.gpu > 0,
+        )
+    except DefinitionError as error:
+        raise _at_class(cls, error.message, hint=error.hint) from None
     spec = ServiceSpec(
         name=name,
         target=target,
         doc=inspect.getdoc(cls) if cls.__doc__ else None,
-        apis=tuple(binding.spec for binding in bindings),
+        apis=apis,
         checks=tuple(binding.spec for binding in checks),
-        # An application that is mounted shares the service's instance, so both are where HTTP is.
-        placement=Placement.FRONTEND if mounts_of(cls) else Placement.TRITON,
+        placement=placement,
+        models=native,
+        stored=stored_models(cls),
         **dict(configuration.config),
     )
-    return Definition(cls, spec, {binding.spec.name: binding for binding in [*bindings, *checks]}, configuration)
+    by_name = {binding.spec.name: binding for binding in [*bindings, *checks]}
+    return Definition(cls, spec, by_name, configuration, files)
 
 
 def _configured(cls: type, name: str, layer: Layer, overrides: Sequence[Layer] | None) -> Configuration:
@@ -117,7 +144,9 @@ def _configured(cls: type, name: str, layer: Layer, overrides: Sequence[Layer] |
         raise _at_class(cls, error.message, hint=error.hint) from None
 
 
-def _read_command(cls: type, name: str, target: str, configuration: Configuration) -> Definition:
+def _read_command(
+    cls: type, name: str, target: str, configuration: Configuration, placement: Placement | None
+) -> Definition:
     """A class whose HTTP is answered by a process of its own: nothing of it runs here but `__command__`, once."""
     why = "cmd" if configuration.config.cmd is not None else COMMAND
     has = [f"the API {api!r}" for api, *_ in _api_methods(cls)]
@@ -125,6 +154,9 @@ def _read_command(cls: type, name: str, target: str, configuration: Configuratio
     has += [f"the hook {hook.__name__!r}" for kind in (Hook.STARTUP, Hook.SHUTDOWN) for hook in hooks_of(cls, kind)]
     has += [f"an application at {mount.path or '/'}" for mount in mounts_of(cls)]
     has += ["middleware" for _ in middleware_of(cls)]
+    has += [f"the model {attribute!r}" for attribute in models_of(cls)]
+    if placement is not None:
+        has.append(f"placement={placement.value!r}")
     if has:
         hint = f"take {why} away, or {has[0]}"
         raise _at_class(cls, f"service {cls.__name__} has {why}, so it cannot have {has[0]}", hint=hint)

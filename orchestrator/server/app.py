@@ -12,18 +12,22 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from orchestrator.engine import Backend, Invoker
-from orchestrator.errors import CallCancelled, Overloaded, PayloadTooLarge
+from orchestrator.errors import BackendUnavailable, CallCancelled, CallError, PayloadTooLarge
 from orchestrator.server.addresses import is_internal
+from orchestrator.server.admission import Admission
 from orchestrator.server.bodies import call_info_of, read_body
+from orchestrator.server.capacity import capacity_of
 from orchestrator.server.checks import Checks
+from orchestrator.server.drain import Drain
 from orchestrator.server.edge import add_edge
 from orchestrator.server.fetch import Fetcher
+from orchestrator.server.gate import Gate
 from orchestrator.server.handler import ApiHandler
 from orchestrator.server.hotpath import Endpoint, HotPath
-from orchestrator.server.limit import route_of
-from orchestrator.server.metrics import FrontendMetrics, MetricsPage
+from orchestrator.server.metrics import FrontendMetrics, MetricsPage, QueueMetrics
 from orchestrator.server.mounts import Extension, add_mounts, mounted_lifespans
 from orchestrator.server.openapi import Components, operation_of
+from orchestrator.server.paths import route_of
 from orchestrator.server.problems import problem, problem_of
 from orchestrator.server.proxy import Proxy, Upstream
 from orchestrator.server.reply import Reply, StreamReply
@@ -44,11 +48,13 @@ class FrontendOptions:
         max_body_bytes: longest body of a request, and of all files together that it names by URL.
         allow_internal_urls: files are fetched also from addresses that are not public.
         processes: front-end processes that share the port, the counters and the service's limits.
+        drain: for whoever stops the front-end; None where it stops at once.
     """
 
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     allow_internal_urls: bool = False
     processes: int = 1
+    drain: Drain | None = None
 
 
 def create_app(
@@ -72,6 +78,14 @@ def create_app(
     extension = extension or Extension()
     invoker = Invoker(service, backend)
     metrics = FrontendMetrics(service.metrics, multiprocess=options.processes > 1)
+    admission = _admission(service, metrics, options)
+
+    async def break_off() -> None:
+        admission.stop()
+        await backend.close()  # which releases the calls that run
+
+    if options.drain is not None:
+        options.drain.at_the_deadline(break_off)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
@@ -93,16 +107,18 @@ def create_app(
     components = Components()
     refuses: Callable[[str], bool] = (lambda _: False) if options.allow_internal_urls else is_internal
     fetcher = Fetcher(most_bytes=options.max_body_bytes, refuses=refuses)
-    hot = {
-        api.route: _add_api(app, service, api, ApiHandler(api, invoker, fetcher), metrics, components, options)
-        for api in service.apis
-    }
-    app.add_middleware(HotPath, routes=hot)  # the first one added is the innermost
+    hot = {}
+    for api in service.apis:
+        handler = ApiHandler(service, api, invoker, fetcher, admission)
+        hot[api.route] = _add_api(app, service, api, handler, metrics, components, options)
+    _add_gate(app, service, admission, metrics)  # the first one added is the innermost
+    app.add_middleware(HotPath, routes=hot)
     checks = Checks(service, invoker)
     add_health(app, checks)
     if service.metrics.enabled:
         routes = {api.name: service.path_prefix + api.route for api in service.apis}
-        page = MetricsPage(metrics, engine_metrics, namespace=service.metrics.namespace, routes=routes)
+        models = [service.name, *(model.name for model in service.models)]
+        page = MetricsPage(metrics, engine_metrics, namespace=service.metrics.namespace, routes=routes, models=models)
         add_metrics(app, page, checks)
     add_client_schema(app, service)
     add_docs(app, service, components)
@@ -122,6 +138,7 @@ def create_proxy_app(service: ServiceSpec, address: str, *, options: FrontendOpt
     """
     options = options or FrontendOptions()
     metrics = FrontendMetrics(service.metrics, multiprocess=options.processes > 1)
+    admission = _admission(service, metrics, options)
     upstream = Upstream(service, address)
 
     @asynccontextmanager
@@ -135,6 +152,7 @@ def create_proxy_app(service: ServiceSpec, address: str, *, options: FrontendOpt
     add_health(app, upstream)
     if service.metrics.enabled:
         add_metrics(app, MetricsPage(metrics, None, namespace=service.metrics.namespace, routes={}), upstream)
+    _add_gate(app, service, admission, metrics)
     _add_problems(app)
     app.mount("", Proxy(service, upstream, metrics, _request_id), name="process")
     _add_edge(app, service, metrics, options)
@@ -156,6 +174,7 @@ def _add_api(
 
     async def endpoint(request: Request) -> Response:
         request_id = _request_id(request)
+        arrived = time.monotonic()
         started = time.perf_counter()
 
         def done() -> None:
@@ -173,7 +192,15 @@ def _add_api(
             last_request.set_to_current_time()
             info = call_info_of(request, request_id) if api.context is not None else None
             try:
-                reply = await handler.handle(body, request.headers, request_id, info=info, receive=request.receive)
+                reply = await handler.handle(
+                    body,
+                    request.headers,
+                    request_id,
+                    info=info,
+                    receive=request.receive,
+                    address=request.client.host if request.client else "",
+                    arrived=arrived,
+                )
             except BaseException:
                 done()
                 raise
@@ -214,22 +241,43 @@ def _add_problems(app: FastAPI) -> None:
     app.add_exception_handler(Exception, unexpected)
 
 
+def _admission(service: ServiceSpec, metrics: FrontendMetrics, options: FrontendOptions) -> Admission:
+    return Admission(
+        service.name,
+        capacity_of(service, options.processes),
+        QueueMetrics(metrics, service.name),
+        queue_timeout_s=service.traffic.queue_timeout_s,
+    )
+
+
+def _add_gate(app: FastAPI, service: ServiceSpec, admission: Admission, metrics: FrontendMetrics) -> None:
+    def refused(scope: Scope, error: CallError) -> Response:
+        request_id = _request_id(Request(scope))
+        reply = problem_of(error, request_id)
+        metrics.requests.labels(service.name, "", str(reply.status)).inc()
+        return _response(reply, request_id)
+
+    app.add_middleware(Gate, admission=admission, traffic=service.traffic, refusal=refused)
+
+
 def _add_edge(app: FastAPI, service: ServiceSpec, metrics: FrontendMetrics, options: FrontendOptions) -> None:
     names = {api.route: api.name for api in service.apis}
-    full = Overloaded(f"{service.name} has {service.traffic.max_concurrency} calls in flight, and takes no more")
+    stopping = BackendUnavailable(f"{service.name} stops")
 
-    def overloaded(scope: Scope) -> Response:
+    def stopped(scope: Scope) -> Response:
         request_id = _request_id(Request(scope))
-        reply = problem_of(full, request_id)
+        reply = problem_of(stopping, request_id)
         metrics.requests.labels(service.name, names.get(route_of(scope), ""), str(reply.status)).inc()
-        return _response(reply, request_id)
+        response = _response(reply, request_id)
+        response.headers["Connection"] = "close"
+        return response
 
     def not_found(scope: Scope) -> Response:
         request_id = _request_id(Request(scope))
         detail = f"{scope['method']} {scope['path']}: Not Found"
         return _response(problem(404, "http", detail, request_id), request_id)
 
-    add_edge(app, service, processes=options.processes, overloaded=overloaded, not_found=not_found)
+    add_edge(app, service, drain=options.drain, stopped=stopped, not_found=not_found)
 
 
 def _response(reply: Reply | StreamReply, request_id: str, done: Callable[[], None] = lambda: None) -> Response:

@@ -1,6 +1,5 @@
 """Our counters once more under BentoML's names, so that dashboards made for it go on. Made from ours when a page is asked for."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -8,20 +7,27 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from orchestrator.server.model_metrics import ModelCounts
+
 __all__ = ["bentoml_page"]
 
 _PREFIX: Final = "bentoml_service"
 _LABELS: Final = ("endpoint", "service_name", "service_version", "runner_name")
 _VERSION: Final = "not available"
-_BATCHES: Final = re.compile(rb'^nv_inference_(count|exec_count)\{model="([^"]+)"[^}]*\} (\S+)$', re.MULTILINE)
 
 
-def bentoml_page(ours: Iterable[Metric], engine: bytes, *, namespace: str, routes: Mapping[str, str]) -> bytes:
+def bentoml_page(
+    ours: Iterable[Metric],
+    counts: Mapping[tuple[str, str], ModelCounts],
+    *,
+    namespace: str,
+    routes: Mapping[str, str],
+) -> bytes:
     """The page under BentoML's names.
 
     Args:
         ours: what the front-end counts.
-        engine: Triton's page, for the sizes of batches.
+        counts: of Triton's, by model and version.
         namespace: that ours begin with.
         routes: API -> its route, which is BentoML's `endpoint`.
     """
@@ -29,7 +35,7 @@ def bentoml_page(ours: Iterable[Metric], engine: bytes, *, namespace: str, route
     class Derived(Collector):
         def collect(self) -> Iterator[Metric]:
             yield from _requests({family.name: family for family in ours}, namespace, routes)
-            yield _batches(engine)
+            yield _batches(counts)
 
     registry = CollectorRegistry()
     registry.register(Derived())
@@ -70,15 +76,13 @@ def _requests(ours: Mapping[str, Metric], namespace: str, routes: Mapping[str, s
         yield gauge
 
 
-def _batches(engine: bytes) -> Metric:
-    """Sum and count of the batches' rows; Triton keeps no distribution of them."""
-    counts: dict[str, dict[str, float]] = {}
-    for what, model, value in _BATCHES.findall(engine):
-        counts.setdefault(model.decode(), {})[what.decode()] = float(value)
+def _batches(counts: Mapping[tuple[str, str], ModelCounts]) -> Metric:
+    """Sum and count of the batches' rows, over all versions; Triton keeps no distribution of them."""
     family = HistogramMetricFamily(
         f"{_PREFIX}_adaptive_batch_size", "Rows of a batch.", labels=("service_name", "service_version", "runner_name")
     )
-    for model, found in counts.items():
-        executions = found.get("exec_count", 0.0)
-        family.add_metric([model, _VERSION, model], [("+Inf", executions)], found.get("count", 0.0))
+    for model in dict.fromkeys(name for name, _ in counts):
+        versions = [each for (name, _), each in counts.items() if name == model]
+        batches = sum(each.batches for each in versions)
+        family.add_metric([model, _VERSION, model], [("+Inf", batches)], sum(each.rows for each in versions))
     return family

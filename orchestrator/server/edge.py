@@ -1,6 +1,6 @@
-"""What a request meets before the routes, from outside in: access log, CORS, path prefix, concurrency limit.
+"""What a request meets before the routes, from outside in: access log, CORS, path prefix, the end of the front-end.
 
-Each of them is there only where the service's configuration asks for it.
+Each of them is there only where it is asked for.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from orchestrator.server.access import AccessLogger
-from orchestrator.server.limit import ConcurrencyLimit, per_process
+from orchestrator.server.drain import Drain, Draining
 from orchestrator.spec import ServiceSpec
 
 __all__ = ["add_edge"]
@@ -21,22 +21,21 @@ def add_edge(
     app: FastAPI,
     service: ServiceSpec,
     *,
-    processes: int,
-    overloaded: Callable[[Scope], ASGIApp],
+    drain: Drain | None,
+    stopped: Callable[[Scope], ASGIApp],
     not_found: Callable[[Scope], ASGIApp],
 ) -> None:
     """Puts it around an application; to be called after everything else that adds middleware.
 
     Args:
         service: its configuration says what is there.
-        processes: front-end processes that share the service's limit.
-        overloaded: makes the answer to a request that is one too many.
+        drain: of the front-end.
+        stopped: makes the answer to a request that comes once it stops.
         not_found: makes the answer to a request for another path than the prefix.
     """
     # The last one that is added is the outermost.
-    most = service.traffic.max_concurrency
-    if most is not None:
-        app.add_middleware(ConcurrencyLimit, most=per_process(most, processes), refusal=overloaded)
+    if drain is not None:
+        app.add_middleware(Draining, drain=drain, refusal=stopped)
     if service.path_prefix:
         app.add_middleware(PathPrefix, prefix=service.path_prefix, not_found=not_found)
     cors = service.http.cors

@@ -1,11 +1,14 @@
 """The path of one call through the front-end: bytes in, bytes out. No FastAPI in here.
 
-body -> plain arguments (`ArgumentReader`) -> `Invoker` -> plain result -> body (`ResultWriter`, or a stream's `Framing`).
+body -> plain arguments (`ArgumentReader`) -> a place at the backend (`Admission`) -> `Invoker` -> plain result -> body
+(`ResultWriter`, or a stream's `Framing`).
 Everything that can fail raises one of our errors, and becomes a problem in one place.
 """
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, Final
@@ -13,15 +16,19 @@ from typing import Any, Final
 from starlette.types import Receive
 
 from orchestrator.engine import Invoker, Outcome
-from orchestrator.errors import InvalidInput, OrchestratorError
+from orchestrator.errors import DeadlineExceeded, InvalidInput, OrchestratorError
+from orchestrator.server.admission import Admission, Ticket
 from orchestrator.server.arguments import ArgumentReader
+from orchestrator.server.attendance import Attendance
+from orchestrator.server.capacity import size_of
 from orchestrator.server.effects import BODILESS, asked_of
 from orchestrator.server.fetch import Fetcher
+from orchestrator.server.patience import Caller
 from orchestrator.server.problems import problem, problem_of
 from orchestrator.server.reply import Reply, StreamReply
 from orchestrator.server.results import ResultWriter
-from orchestrator.server.streams import Framing, StreamBroken, framing_of, unless_gone
-from orchestrator.spec import ApiSpec, CallInfo, ValueKind
+from orchestrator.server.streams import Framing, StreamBroken, framing_of
+from orchestrator.spec import ApiSpec, CallInfo, ServiceSpec, ValueKind
 
 __all__ = ["ApiHandler"]
 
@@ -39,12 +46,20 @@ class ApiHandler:
     """Answers the calls of one API.
 
     Args:
+        service: that it belongs to.
         fetcher: for files that the caller names by URL.
+        admission: of the service's calls.
     """
 
-    def __init__(self, api: ApiSpec, invoker: Invoker, fetcher: Fetcher) -> None:
+    def __init__(
+        self, service: ServiceSpec, api: ApiSpec, invoker: Invoker, fetcher: Fetcher, admission: Admission
+    ) -> None:
+        self._service = service
+        self._traffic = service.traffic
         self._api = api
         self._invoker = invoker
+        self._admission = admission
+        self._closing: set[asyncio.Task[None]] = set()
         self._reader = ArgumentReader(api, fetcher)
         self._writer = ResultWriter(api.result)
 
@@ -56,23 +71,44 @@ class ApiHandler:
         *,
         info: CallInfo | None = None,
         receive: Receive | None = None,
+        address: str = "",
+        arrived: float | None = None,
     ) -> Reply | StreamReply:
         """Answers one call. Never raises, but for cancellation.
 
         Args:
             headers: of the request, names in lower case.
             info: the request, for methods that take a context.
-            receive: ASGI's, behind the body: tells when the caller has gone, who then needs no stream.
+            receive: ASGI's, behind the body: tells when the caller has gone.
+            address: of the caller.
+            arrived: when the request came, by the monotonic clock; from then on its own time limit counts.
 
         Returns:
             A stream where the API is one and has begun; whoever gets it closes it.
         """
         accept = headers.get("accept", "")
         try:
-            arguments = await self._reader.read(body, headers.get("content-type", ""))
-            if self._api.stream:
-                return await self._stream(arguments, accept, request_id, info, receive)
-            outcome = await self._invoker.call(self._api.name, arguments, info=info, request_id=request_id)
+            caller = Caller(headers, address, self._traffic.priority, arrived)
+            ends = caller.deadline
+            caller.within(self._traffic.timeout_s)
+            async with Attendance(receive):
+                self._admission.check(caller)
+                arguments = await self._reader.read(body, headers.get("content-type", ""))
+                size = size_of(self._service, self._api, self._invoker.rows(self._api.name, arguments))
+                ticket = await self._admission.enter(caller, size)
+                try:
+                    if self._api.stream:
+                        return await self._stream(arguments, accept, request_id, info, caller, ends, ticket)
+                    outcome = await self._invoker.call(
+                        self._api.name,
+                        arguments,
+                        info=info,
+                        request_id=request_id,
+                        timeout_s=_left(caller.deadline),
+                        runs_on=ticket.runs_on,
+                    )
+                finally:
+                    ticket.release()
             if self._api.result.kind is ValueKind.TABLE:  # may load pyarrow, and write a whole file
                 return await asyncio.to_thread(self._reply, outcome, accept)
             return self._reply(outcome, accept)
@@ -91,24 +127,68 @@ class ApiHandler:
         return Reply(asked.status, written.content, asked.media_type or written.media_type, headers, asked.headers)
 
     async def _stream(
-        self, arguments: Mapping[str, Any], accept: str, request_id: str, info: CallInfo | None, receive: Receive | None
+        self,
+        arguments: Mapping[str, Any],
+        accept: str,
+        request_id: str,
+        info: CallInfo | None,
+        caller: Caller,
+        ends: float,
+        ticket: Ticket,
     ) -> Reply | StreamReply:
-        source = self._invoker.stream(self._api.name, arguments, info=info, request_id=request_id)
+        """Begins a stream.
+
+        Args:
+            caller: their deadline is for the first chunk.
+            ends: when all of it must have come, by the monotonic clock.
+            ticket: kept until the stream has ended.
+        """
+        limit_s = None if ends == math.inf else _left(ends)
+        source = self._invoker.stream(
+            self._api.name, arguments, info=info, request_id=request_id, timeout_s=limit_s, runs_on=ticket.runs_on
+        )
+        reading = asyncio.ensure_future(_first(source))
         try:
             # The status line waits for the first chunk, so that an error before it has a status of its own.
-            first = await (unless_gone(_first(source), receive) if receive else _first(source))
+            async with asyncio.timeout(_left(caller.deadline)):
+                first = await asyncio.shield(reading)
             asked = asked_of(first.effects if first else None)
             framing = framing_of(self._api.result, accept, asked.media_type)
-        except BaseException:
-            await source.aclose()
+        except BaseException as error:
+            self._abandon(reading, source, ticket)
+            if isinstance(error, TimeoutError):
+                raise _late() from None
             raise
         if asked.status in BODILESS:
             await source.aclose()
             return Reply(asked.status, b"", "", added=asked.headers)
         chunks = self._chunks(first, source, framing, request_id)
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ticket.runs_on(ended)
         return StreamReply(
-            asked.status, chunks, source, asked.media_type or framing.media_type, _UNBUFFERED, asked.headers
+            asked.status,
+            chunks,
+            source,
+            lambda: ended.done() or ended.set_result(None),
+            asked.media_type or framing.media_type,
+            _UNBUFFERED,
+            asked.headers,
         )
+
+    def _abandon(
+        self, reading: "asyncio.Future[Outcome | None]", source: AsyncGenerator[Outcome, None], ticket: Ticket
+    ) -> None:
+        """Ends a stream that nobody reads, without waiting: code that does not notice holds the ticket, not the caller."""
+
+        async def close() -> None:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            await source.aclose()
+
+        closing = asyncio.ensure_future(close())
+        self._closing.add(closing)  # the loop itself keeps no task alive
+        closing.add_done_callback(self._closing.discard)
+        ticket.runs_on(closing)
 
     async def _chunks(
         self, first: Outcome | None, source: AsyncGenerator[Outcome, None], framing: Framing, request_id: str
@@ -138,3 +218,19 @@ class ApiHandler:
             kind = type(error).__name__
             logger.warning("request %s to %s failed%s: %s: %s", request_id, self._api.route, when, kind, error)
         return reply
+
+
+def _left(deadline: float) -> float:
+    """Seconds until a deadline.
+
+    Raises:
+        DeadlineExceeded: there are none.
+    """
+    left_s = deadline - time.monotonic()
+    if left_s <= 0:
+        raise _late()
+    return left_s
+
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("the call was not answered in time")

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from orchestrator.server.limit import route_of
+from orchestrator.server.paths import route_of
 
 __all__ = ["Endpoint", "HotPath"]
 

@@ -1,15 +1,16 @@
-"""Our own counters, and one page with Triton's."""
+"""Our own counters, and one page with Triton's. docs/metrics.md lists the series."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from orchestrator.server.bentoml_metrics import bentoml_page
+from orchestrator.server.model_metrics import counts_of, model_page
 from orchestrator.spec import Metrics
 
-__all__ = ["FrontendMetrics", "MetricsPage"]
+__all__ = ["FrontendMetrics", "MetricsPage", "QueueMetrics"]
 
 logger = logging.getLogger("orchestrator.server")
 
@@ -43,7 +44,26 @@ class FrontendMetrics:
             registry=self._registry,
             multiprocess_mode="livesum",
         )
-
+        self.queue_length = Gauge(
+            f"{config.namespace}_queue_length",
+            "Calls that wait for others to end.",
+            ("service",),
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self.queue_wait = Histogram(
+            f"{config.namespace}_queue_wait_seconds",
+            "How long calls waited that had to and went on.",
+            ("service",),
+            buckets=config.duration.bounds,
+            registry=self._registry,
+        )
+        self.refused = Counter(
+            f"{config.namespace}_requests_refused",
+            "Calls that got no place, or lost it: full, wait (it would be too long), timeout (it was), displaced, stopping.",
+            ("service", "reason"),
+            registry=self._registry,
+        )
         self.last_request = Gauge(
             f"{config.namespace}_last_request_timestamp_seconds",
             "When the last call came, in seconds since 1970.",
@@ -61,13 +81,33 @@ class FrontendMetrics:
         return registry
 
 
+class QueueMetrics:
+    """Counts what happens in the queue of one service (implements `admission.Observer`)."""
+
+    def __init__(self, metrics: FrontendMetrics, service: str) -> None:
+        self._length = metrics.queue_length.labels(service)
+        self._wait = metrics.queue_wait.labels(service)
+        self._refused = metrics.refused
+        self._service = service
+
+    def length(self, calls: int) -> None:
+        self._length.set(calls)
+
+    def waited(self, seconds: float) -> None:
+        self._wait.observe(seconds)
+
+    def refused(self, reason: str) -> None:
+        self._refused.labels(self._service, reason).inc()
+
+
 class MetricsPage:
-    """One page: ours, the engine's, and ours again under BentoML's names.
+    """One page: ours, what we make of the engine's, ours again under BentoML's names, and the engine's.
 
     Args:
         frontend: ours.
         namespace: that ours begin with.
         routes: API -> its route.
+        models: names of the service's Triton models, without its facades.
         engine: reads the engine's page; may fail, and is then left out with a comment that says so.
     """
 
@@ -78,10 +118,12 @@ class MetricsPage:
         *,
         namespace: str,
         routes: Mapping[str, str],
+        models: Collection[str] = (),
     ) -> None:
         self._frontend = frontend
         self._namespace = namespace
         self._routes = routes
+        self._models = frozenset(models)
         self._engine = engine
 
     async def text(self) -> bytes:
@@ -95,5 +137,7 @@ class MetricsPage:
             except OSError as error:
                 logger.warning("Triton's metrics cannot be read: %s", error)
                 engine = b"# Triton's metrics cannot be read at the moment\n"
-        again = bentoml_page(registry.collect(), engine, namespace=self._namespace, routes=self._routes)
-        return page + again + engine
+        counts = counts_of(engine, self._models)
+        ours = registry.collect()
+        again = bentoml_page(ours, counts, namespace=self._namespace, routes=self._routes)
+        return page + model_page(counts, namespace=self._namespace) + again + engine

@@ -1,6 +1,7 @@
 """Our errors as HTTP: the one table of statuses, and the body that every failed request gets."""
 
 import json
+import math
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -8,6 +9,7 @@ from orchestrator.errors import (
     BackendUnavailable,
     CallCancelled,
     DeadlineExceeded,
+    DeploymentError,
     EndpointNotFound,
     InvalidInput,
     OrchestratorError,
@@ -25,6 +27,7 @@ __all__ = ["PROBLEM_SCHEMA", "STATUSES", "problem", "problem_of"]
 STATUSES: Final[dict[type[OrchestratorError], int]] = {
     InvalidInput: 400,
     EndpointNotFound: 404,
+    DeploymentError: 409,
     PayloadTooLarge: 413,
     UnsupportedMedia: 415,
     Overloaded: 429,
@@ -99,7 +102,7 @@ def problem_of(error: OrchestratorError, request_id: str) -> Reply:
         status = error.status if 400 <= error.status <= 599 else 500
         return problem(status, error.code, str(error) or _title(status), request_id, name=error.name)
     status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
-    headers = {"Retry-After": str(max(1, round(error.retry_after_s)))} if isinstance(error, Overloaded) else {}
+    headers = {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))} if isinstance(error, Overloaded) else {}
     if isinstance(error, BackendUnavailable):
         headers = {"Retry-After": "1"}
     errors = [dict(p) for p in error.problems] if isinstance(error, InvalidInput) else None

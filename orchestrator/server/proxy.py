@@ -20,11 +20,11 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from orchestrator.errors import BackendUnavailable, DeadlineExceeded
-from orchestrator.server.limit import route_of
+from orchestrator.server.attendance import until_gone
 from orchestrator.server.metrics import FrontendMetrics
+from orchestrator.server.paths import route_of
 from orchestrator.server.problems import problem, problem_of
 from orchestrator.server.reply import Reply
-from orchestrator.server.streams import until_gone
 from orchestrator.spec import ServiceSpec
 
 __all__ = ["DEFAULT_HEALTH", "Proxy", "Upstream"]

@@ -6,15 +6,15 @@ else as one line of JSON a chunk; an error in the middle of those can only be to
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.codec import codec_of
 from orchestrator.codec.media import UNKNOWN, concrete
-from orchestrator.errors import CallCancelled
+from orchestrator.server.attendance import until_gone
 from orchestrator.server.media import names
 from orchestrator.server.reply import Pairs, Reply, StreamReply
 from orchestrator.server.results import TEXT
@@ -29,12 +29,10 @@ __all__ = [
     "framing_of",
     "raw_headers",
     "stream_type",
-    "unless_gone",
 ]
 
 EVENTS: Final = "text/event-stream"
 LINES: Final = "application/x-ndjson"
-T = TypeVar("T")
 _LINE_ENDS: Final = re.compile(r"\r\n|\r|\n")
 
 
@@ -118,31 +116,6 @@ class _Events:
 
 def _event(text: str) -> bytes:
     return "".join(f"data: {line}\n" for line in _LINE_ENDS.split(text)).encode() + b"\n"
-
-
-async def until_gone(receive: Receive) -> None:
-    """Returns when the caller has closed the connection."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def unless_gone(call: Coroutine[Any, Any, T], receive: Receive) -> T:
-    """What the call gives, where its caller waits for it.
-
-    Raises:
-        CallCancelled: the caller has gone; so has the call.
-    """
-    calling = asyncio.ensure_future(call)
-    gone = asyncio.ensure_future(until_gone(receive))
-    try:
-        await asyncio.wait((calling, gone), return_when=asyncio.FIRST_COMPLETED)
-        if calling.done():
-            return calling.result()
-        raise CallCancelled("the caller went away before the answer")
-    finally:
-        calling.cancel()
-        gone.cancel()
-        await asyncio.gather(calling, gone, return_exceptions=True)
 
 
 class StreamResponse(Response):

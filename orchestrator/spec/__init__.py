@@ -1,6 +1,6 @@
 """DATA: what a service is, frozen; no I/O, no user code."""
 
-from orchestrator.spec.call import CallInfo, Cookie, ResponseEffects
+from orchestrator.spec.call import PRIORITY_HEADER, TIMEOUT_HEADER, CallInfo, Cookie, Priority, ResponseEffects
 from orchestrator.spec.config import AccessLog, EnvVar, Metrics, Resources, ServiceConfig, Ssl, Traffic
 from orchestrator.spec.conversion import Converted, Converter, OutputParity, ParityReport, Run, Tolerance
 from orchestrator.spec.frozen import Frozen
@@ -35,7 +35,9 @@ from orchestrator.spec.values import ValueKind, ValueSpec
 __all__ = [
     "ANY",
     "LATEST",
+    "PRIORITY_HEADER",
     "SPEC_FILE",
+    "TIMEOUT_HEADER",
     "Accelerator",
     "AccessLog",
     "ApiSpec",
@@ -61,6 +63,7 @@ __all__ = [
     "ParityReport",
     "Passing",
     "Placement",
+    "Priority",
     "Resources",
     "ResponseEffects",
     "Run",

@@ -1,10 +1,25 @@
 """What one call carries besides its arguments and its result, as data that crosses processes."""
 
+from enum import StrEnum
+from typing import Final
+
 from orchestrator.spec.frozen import Frozen
 
-__all__ = ["CallInfo", "Cookie", "ResponseEffects"]
+__all__ = ["PRIORITY_HEADER", "TIMEOUT_HEADER", "CallInfo", "Cookie", "Priority", "ResponseEffects"]
 
 Pairs = tuple[tuple[str, str], ...]
+TIMEOUT_HEADER: Final = "x-request-timeout"
+"""Header of a request: seconds that its caller waits."""
+PRIORITY_HEADER: Final = "x-request-priority"
+"""Header of a request: a `Priority`."""
+
+
+class Priority(StrEnum):
+    """Who goes first where calls wait; the first one first."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
 
 
 class CallInfo(Frozen):

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from orchestrator.spec.call import Priority
 from orchestrator.spec.frozen import Frozen
 
 __all__ = [
@@ -40,8 +41,6 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "resources.memory": "a hint for schedulers; nothing is limited on this machine",
     "resources.gpu_type": "a hint for schedulers",
     "resources.tpu_type": "Triton runs on no TPU",
-    "traffic.concurrency": "a hint for schedulers",
-    "traffic.external_queue": "there is no queue outside; Triton queues",
     "http.response": "answers carry X-Request-ID and no trace",
     "logging.access.format": "lines carry the request's id and no trace",
     "runner_probe": "there are no runner processes; /readyz asks Triton",
@@ -191,15 +190,27 @@ class Traffic(Frozen):
 
     Attributes:
         timeout_s: a call that takes longer is answered with a time-out.
-        max_concurrency: calls in flight in the whole service; None for no limit.
-        concurrency: how many calls at once one replica is meant for (a hint for schedulers).
-        external_queue: calls wait in a queue before the service (a hint for schedulers).
+        max_concurrency: calls that run, and wait, in the whole service; None for no limit.
+        concurrency: how many calls at once the service is meant for: with `external_queue` no more run.
+        external_queue: `concurrency` is a limit.
+        max_queue: calls that wait for those that run; None for `max_concurrency`'s rest, or else 1000.
+        queue_timeout_s: longest wait in the queue; None for as long as the call's deadline allows.
+        priority: of a call that does not say.
+        shutdown_timeout_s: how long calls in flight have to end once the service shall stop.
     """
 
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False), Takes("seconds above 0", key="timeout")] = 60.0
     max_concurrency: Annotated[int | None, Field(ge=1), Takes("a whole number from 1 up")] = None
     concurrency: Annotated[int | None, Field(ge=1), Takes("a whole number from 1 up")] = None
     external_queue: Annotated[bool, Takes("true or false")] = False
+    max_queue: Annotated[int | None, Field(ge=0), Takes("a whole number from 0 up")] = None
+    queue_timeout_s: Annotated[
+        float | None, Field(gt=0, allow_inf_nan=False), Takes("seconds above 0", key="queue_timeout")
+    ] = None
+    priority: Annotated[Priority, Takes("high, normal or low")] = Priority.NORMAL
+    shutdown_timeout_s: Annotated[
+        float, Field(ge=0, allow_inf_nan=False), Takes("seconds from 0 up", key="shutdown_timeout")
+    ] = 60.0
 
 
 class Cors(Frozen):

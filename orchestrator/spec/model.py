@@ -144,6 +144,7 @@ class NativeModelSpec(Frozen):
         tag: of the stored model that this was resolved to; None for a path.
         version: number of Triton's version folder; of a stored model its number in the store.
         files_digest: sha256 over the names and contents of its files.
+        tolerance: (relative, absolute) difference that its sample's outputs may show where it is loaded.
     """
 
     attribute: str
@@ -158,6 +159,7 @@ class NativeModelSpec(Frozen):
     tag: str | None = None
     version: int = 1
     files_digest: str
+    tolerance: tuple[float, float] = (1e-3, 1e-4)
 
     @property
     def max_batch_size(self) -> int:
@@ -165,6 +167,10 @@ class NativeModelSpec(Frozen):
         if not self.signature.batched:
             return 0
         return 64 if self.options.max_batch_size is None else self.options.max_batch_size
+
+    def shared(self) -> "NativeModelSpec":
+        """The model as Triton has it, whoever asks for it: equal ones are one Triton model."""
+        return self.model_copy(update={"attribute": "", "requested": None})
 
 
 class StoredModelRef(Frozen):

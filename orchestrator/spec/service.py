@@ -7,6 +7,7 @@ from pydantic import model_validator
 
 from orchestrator.spec.config import ServiceConfig
 from orchestrator.spec.frozen import Frozen
+from orchestrator.spec.model import NativeModelSpec, StoredModelRef
 from orchestrator.spec.values import ValueKind, ValueSpec
 
 __all__ = ["ApiSpec", "ArgumentSpec", "BatchPolicy", "Passing", "Placement", "ServiceInterface", "ServiceSpec"]
@@ -110,6 +111,8 @@ class ServiceInterface(Frozen):
         template: the arguments that `use_arguments` gives to the module.
         checks: the service's own `__is_alive__`, `__is_ready__` and `__metrics__`: run like APIs, without a route.
         placement: where its methods run.
+        models: model files that its class declares; each is a Triton model of its own.
+        stored: stored models that its class reads by itself.
     """
 
     name: str
@@ -120,6 +123,8 @@ class ServiceInterface(Frozen):
     apis: tuple[ApiSpec, ...] = ()
     checks: tuple[ApiSpec, ...] = ()
     placement: Placement = Placement.TRITON
+    models: tuple[NativeModelSpec, ...] = ()
+    stored: tuple[StoredModelRef, ...] = ()
 
     @model_validator(mode="after")
     def _check_apis(self) -> Self:

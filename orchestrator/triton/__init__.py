@@ -5,7 +5,7 @@
         await probe_server(server.grpc_url)
         backend = TritonBackend(server.grpc_url)
 
-Names load on first use: finding and starting a server needs neither grpc nor numpy.
+Names load on first use: finding a server needs neither grpc nor numpy, starting one no grpc.
 """
 
 from importlib import import_module

@@ -11,11 +11,13 @@ It ends in one way, whatever the cause (a stop order, the orchestrator's death, 
 bounded wait, SIGKILL to whatever is left below, removal of the shared memory and of the run directory. Its exit code is
 Triton's, or 128 + the number of the signal that ended Triton.
 
-    guard.py GRACE_S SHM_PREFIX RUN_DIR LOCK_FD [--group] PROGRAM [ARGUMENT...]
+    guard.py GRACE_S SHM_PREFIX RUN_DIR LOCK_FD [--group] [--hold] PROGRAM [ARGUMENT...]
 
 With `--group` the program leads a process group of its own, and all of that gets the SIGTERM and the time to end.
+With `--hold` a program that ends by itself is not the end: what it left is killed and its shared memory removed, its exit
+code is written to `RUN_DIR/ended`, and the guard waits for the order to start it again.
 
-Orders are lines on stdin: `stop SECONDS` gives Triton that long to end, `stop 0` kills it.
+Orders are lines on stdin: `stop SECONDS` gives Triton that long to end, `stop 0` kills it; `start` starts it again.
 """
 
 # Only what is needed before the server runs is imported here: the guard's own start is part of every start.
@@ -138,10 +140,12 @@ class Orders:
 
     Attributes:
         end: when Triton must be gone, on the monotonic clock; None while it may run.
+        start: it is to be started again.
     """
 
     def __init__(self, grace_s: float) -> None:
         self.end: float | None = None
+        self.start = False
         self._grace_s = grace_s
         self._parent = os.getppid()
         self._text = b""
@@ -170,24 +174,48 @@ class Orders:
         for line in lines:
             if line.startswith(b"stop "):
                 self._stop_within(float(line[5:]))
+            elif line == b"start":
+                self.start = True
         # The second test is for a pipe whose other end lives on in a forked child of the orchestrator.
         if not self._orphaned and (chunk == b"" or os.getppid() != self._parent):
             self._orphaned = True
             self._stop_within(self._grace_s)
 
 
-def remove_traces(shm_prefix: str, run_dir: str) -> None:
-    """Removes this server's shared memory, its run directory and, last, its lock."""
-    import shutil
-
+def remove_segments(shm_prefix: str) -> None:
+    """Removes this server's shared memory, but not its lock."""
     with contextlib.suppress(OSError):
         for name in os.listdir(SHM):
             if name.startswith(shm_prefix) and name != shm_prefix + "lock":
                 with contextlib.suppress(OSError):
                     os.unlink(f"{SHM}/{name}")
+
+
+def remove_traces(shm_prefix: str, run_dir: str) -> None:
+    """Removes this server's shared memory, its run directory and, last, its lock."""
+    import shutil
+
+    remove_segments(shm_prefix)
     shutil.rmtree(run_dir, ignore_errors=True)
     with contextlib.suppress(OSError):
         os.unlink(f"{SHM}/{shm_prefix}lock")
+
+
+def hold(orders: Orders, shm_prefix: str, run_dir: str, code: int) -> None:
+    """Removes what a program left that has ended by itself, says so, and returns once there is an order."""
+    kill_rest()
+    remove_segments(shm_prefix)
+    ended = f"{run_dir}/ended"
+    with open(f"{ended}.new", "w", encoding="ascii") as file:
+        file.write(str(128 - code if code < 0 else code))
+    os.rename(f"{ended}.new", ended)
+    while not orders.start and orders.end is None:
+        orders.wait(POLL_S)
+        reap(0)
+    orders.start = False
+    with contextlib.suppress(OSError):
+        os.unlink(f"{run_dir}/pid")
+        os.unlink(ended)
 
 
 def main(arguments: list[str]) -> int:
@@ -195,12 +223,19 @@ def main(arguments: list[str]) -> int:
     os.set_inheritable(int(lock_fd), False)  # Triton must not hold it: a hung worker would look like a living server
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     orders = Orders(float(grace_s))
-    grouped = command[0] == "--group"
-    server = spawn(command[grouped:], f"{run_dir}/pid", grouped)
+    flags = set()
+    while command[0].startswith("--"):
+        flags.add(command.pop(0))
+    grouped, held = "--group" in flags, "--hold" in flags
+    server = spawn(command, f"{run_dir}/pid", grouped)
     code = None
     while code is None and orders.end is None:
         orders.wait(POLL_S)
         code = reap(server)
+        if held and code is not None and orders.end is None:
+            hold(orders, shm_prefix, run_dir, code)
+            if orders.end is None:
+                server, code = spawn(command, f"{run_dir}/pid", grouped), None
     stopped = code is None
     if stopped:
         (os.killpg if grouped else os.kill)(server, signal.SIGTERM)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from orchestrator.engine.board import BOARD_VARIABLE, create_board
 from orchestrator.errors import ServerProcessError
 from orchestrator.triton import leftovers
 from orchestrator.triton.command import LOOPBACK, Ports, ServerOptions, command_line, environment, has_gpu
@@ -35,6 +36,7 @@ class Run:
         env: on top of this process's environment.
         orphan_grace_s: how long Triton may take to end once this process has died.
         log: gets the lines of output that a person should see.
+        hold: where Triton ends by itself, all but its processes stays, for `restart`.
 
     Raises:
         ServerProcessError: the guard could not be started.
@@ -52,6 +54,7 @@ class Run:
         env: Mapping[str, str],
         orphan_grace_s: float,
         log: Callable[[str], None] | None,
+        hold: bool = False,
     ) -> None:
         self.ports = ports
         self.claim = claim = leftovers.claim()
@@ -61,6 +64,7 @@ class Run:
             # A folder with only this library: its own may hold others that Triton must not load (conda).
             link_or_copy(libpython, claim.run_dir / "lib" / libpython.name)
             write_probe_model(claim.run_dir / "probe")
+            create_board(self.call_board)
             if write is not None:
                 own = claim.run_dir / "repository"
                 own.mkdir()
@@ -79,13 +83,13 @@ class Run:
             )
             guard = [sys.executable, "-I", "-S", _GUARD, orphan_grace_s, claim.shm_prefix, claim.run_dir, claim.lock_fd]
             self._guard = subprocess.Popen(
-                [*map(str, guard), *command],
+                [*map(str, guard), *(["--hold"] if hold else []), *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 env=environment(
                     os.environ,
-                    env,
+                    {**env, BOARD_VARIABLE: str(self.call_board)},
                     server_id=claim.server_id,
                     executable=Path(sys.executable),
                     libraries=[claim.run_dir / "lib", install.libraries],
@@ -110,9 +114,38 @@ class Run:
         self._watcher.start()
 
     @property
+    def call_board(self) -> Path:
+        """File of the cancel board that the workers read."""
+        return self.claim.run_dir / "calls"
+
+    @property
     def exit_code(self) -> int | None:
         """Triton's as the guard forwarded it, negative where the guard itself was killed, None while it runs."""
         return self._guard.poll()
+
+    @property
+    def ended(self) -> int | None:
+        """Triton's exit code where it has ended by itself and can be started again, else None."""
+        try:
+            return int((self.claim.run_dir / "ended").read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
+
+    def restart(self) -> None:
+        """Starts Triton again, on the same ports, with the same repositories; returns once it is live.
+
+        Raises:
+            ServerProcessError: it did not start, or has not ended.
+        """
+        if self.ended is None:
+            raise ServerProcessError("this Triton server has not ended", exit_code=self.exit_code)
+        with contextlib.suppress(OSError, ValueError):  # the guard has ended: told below
+            self._orders.write(b"start\n")
+            self._orders.flush()
+        end = time.monotonic() + _CLEANUP_S
+        while self.ended is not None and self.exit_code is None and time.monotonic() < end:
+            time.sleep(_POLL_S)
+        self.wait_until_live()
 
     @property
     def guard_pid(self) -> int:
@@ -132,6 +165,14 @@ class Run:
                 "Triton does not run", exit_code=self.exit_code, log_tail=self.output.tail
             ) from None
 
+    @property
+    def alive(self) -> bool:
+        """Whether tritonserver is there, and no zombie."""
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+        except (OSError, ServerProcessError):
+            return False
+
     def wait_until_live(self) -> None:
         """Returns once every port of this very server answers.
 
@@ -150,12 +191,14 @@ class Run:
             time.sleep(_POLL_S)
 
     def _raise_if_ended(self) -> None:
-        if self.exit_code is not None:
-            self.output.join(1.0)
+        code = self.exit_code if self.exit_code is not None else self.ended
+        if code is not None:
+            if self.exit_code is not None:  # while the guard is there its end of the pipe is open
+                self.output.join(1.0)
             error = self.output.last_error()
             raise ServerProcessError(
-                f"Triton ended while it started (exit code {self.exit_code})" + (f": {error}" if error else ""),
-                exit_code=self.exit_code,
+                f"Triton ended while it started (exit code {code})" + (f": {error}" if error else ""),
+                exit_code=code,
                 log_tail=self.output.tail,
                 hint="see the end of its log",
             )

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from orchestrator.triton.command import SERVER_ID_VARIABLE
 
-__all__ = ["Claim", "claim", "remove", "sweep"]
+__all__ = ["Claim", "claim", "living", "remove", "sweep"]
 
 SHM = Path("/dev/shm")  # noqa: S108
 _NAME = re.compile(r"(orchestrator-\d+-[0-9a-f]{12})-")
@@ -64,17 +64,33 @@ def claim() -> Claim:
     return Claim(server_id, run_dir, fd)
 
 
+def living() -> list[Path]:
+    """Run directories of this user's servers, those that still end among them."""
+    found = []
+    for server_id in _ids():
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found.append(Path(json.loads((SHM / f"{server_id}-lock").read_bytes())["run_dir"]))
+    return [run_dir for run_dir in found if run_dir.is_dir()]
+
+
 def sweep() -> list[str]:
     """Removes what dead servers of this user left: stray workers, segments, run directories.
 
     Returns:
         The ids of those servers.
     """
+    return [server_id for server_id in _ids() if _sweep_one(server_id)]
+
+
+def _ids() -> list[str]:
+    """Of all servers of this user that have anything in shared memory."""
+    names = []
     with contextlib.suppress(OSError):
-        names = [entry.name for entry in os.scandir(SHM) if entry.stat(follow_symlinks=False).st_uid == os.geteuid()]
-        ids = {match[1] for name in names if (match := _NAME.match(name))}
-        return [server_id for server_id in sorted(ids) if _sweep_one(server_id)]
-    return []
+        for entry in os.scandir(SHM):
+            with contextlib.suppress(FileNotFoundError):  # gone since it was listed
+                if entry.stat(follow_symlinks=False).st_uid == os.geteuid():
+                    names.append(entry.name)
+    return sorted({match[1] for name in names if (match := _NAME.match(name))})
 
 
 def _sweep_one(server_id: str) -> bool:

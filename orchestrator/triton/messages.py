@@ -11,6 +11,7 @@ from typing import Any
 from tritonclient.grpc import service_pb2
 
 from orchestrator.engine.backend import InferRequest, InferResponse
+from orchestrator.engine.lifetime import CALL_PARAMETER
 from orchestrator.errors import ServiceFault
 from orchestrator.triton.tensors import datatype_of, pack, unpack
 
@@ -22,8 +23,11 @@ _PLAIN_TAG = 0x02  # one byte long, and length-delimited
 _BY_HAND_BYTES = 64 << 10  # below, the library alone is faster
 
 
-def encode_request(request: InferRequest) -> bytes:
+def encode_request(request: InferRequest, number: int = 0) -> bytes:
     """Serialises a `ModelInferRequest`.
+
+    Args:
+        number: the call's on the cancel board; 0 where it is on none.
 
     Raises:
         InvalidInput: a tensor or a parameter is of a type that Triton does not know.
@@ -34,6 +38,10 @@ def encode_request(request: InferRequest) -> bytes:
         message.inputs.add(name=name, datatype=datatype_of(name, array), shape=array.shape)
         data = pack(name, array)
         parts += (_RAW_INPUT_TAG, _varint(len(data)), data)
+    for name in request.outputs:
+        message.outputs.add(name=name)
+    if number:
+        message.parameters[CALL_PARAMETER].int64_param = number
     for key, value in request.parameters.items():
         parameter = message.parameters[key]
         if isinstance(value, str):

@@ -17,6 +17,7 @@ _OWN = re.compile(r"(?P<level>[IWEF])\d{4} [\d:.]+\s+\d+ \w+\.(?:cc|h):\d+\] ?(?
 _HARMLESS = (
     "CudaDriverHelper has not been initialized",  # no GPU
     "unable to create stream for",  # no GPU: said of every ensemble
+    "no pinned memory pool, falling back",  # no GPU
     "DCGM unable to start",
     "Failed to initialize NVML",
     "HandleCancellation called even when",  # Triton's own surprise at a stream that ended with an error

@@ -51,6 +51,7 @@ class TritonServer:
         grpc_port: int | None = None,
         metrics_port: int | None = None,
         log: Callable[[str], None] | None = None,
+        hold: bool = False,
     ) -> None:
         """Starts the server and returns once it is live; no model is loaded yet.
 
@@ -60,6 +61,7 @@ class TritonServer:
             env: on top of this process's environment, for Triton and its workers.
             http_port: loopback port; None chooses a free one. So for the others.
             log: gets the lines that a person should see, in another thread.
+            hold: a Triton that ends by itself leaves its folder and its ports, for `restart`.
 
         Raises:
             ServerProcessError: it cannot start here, or did not.
@@ -86,6 +88,7 @@ class TritonServer:
                 env=env,
                 orphan_grace_s=self._orphan_grace_s,
                 log=log,
+                hold=hold,
             )
             try:
                 self._run.wait_until_live()
@@ -98,6 +101,21 @@ class TritonServer:
                     raise
             else:
                 return
+
+    def restart(self) -> None:
+        """Starts a Triton again that has ended by itself, where `start` was asked to hold; no model is loaded then.
+
+        The ports, the folder and the repositories are the same.
+
+        Raises:
+            ServerProcessError: it does not start, or has not ended.
+        """
+        self._started().restart()
+
+    @property
+    def ended(self) -> int | None:
+        """The exit code of a Triton that has ended by itself and can be started again; None for any other."""
+        return self._run.ended if self._run else None
 
     def stop(self, timeout_s: float = 8.0) -> None:
         """Ends the server and everything below it; does nothing when none runs.
@@ -120,6 +138,11 @@ class TritonServer:
     def running(self) -> bool:
         """Whether the server's processes are there; not whether a model answers."""
         return self._run is not None and self._run.exit_code is None
+
+    @property
+    def alive(self) -> bool:
+        """Whether tritonserver itself is there: without it the server still has its guard for a moment, or is held."""
+        return self._run is not None and self._run.alive
 
     @property
     def exit_code(self) -> int | None:
@@ -145,6 +168,11 @@ class TritonServer:
     def run_dir(self) -> Path:
         """A folder that goes with the server, also where this process is killed."""
         return self._started().claim.run_dir
+
+    @property
+    def call_board(self) -> Path:
+        """File of the cancel board, for a `TritonBackend` on this machine."""
+        return self._started().call_board
 
     @property
     def own_repository(self) -> Path:

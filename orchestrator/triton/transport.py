@@ -2,12 +2,14 @@
 
 import contextlib
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import grpc
 from tritonclient.grpc import service_pb2
 
 from orchestrator.engine.backend import InferRequest, InferResponse
+from orchestrator.engine.board import CallBoard
 from orchestrator.errors import BackendUnavailable, CallError
 from orchestrator.triton.calls import Calls
 from orchestrator.triton.channel import open_channel
@@ -28,10 +30,13 @@ class TritonBackend:
 
     Args:
         grpc_url: `host:port`.
+        board: file of the cancel board that this server's workers read; None where they are on another machine, or where
+            no service's model is called.
     """
 
-    def __init__(self, grpc_url: str) -> None:
+    def __init__(self, grpc_url: str, *, board: Path | None = None) -> None:
         self._url = grpc_url
+        self._board_path = board
         self._connection: _Connection | None = None
         self._closed = False
 
@@ -41,18 +46,22 @@ class TritonBackend:
     async def infer(self, request: InferRequest) -> InferResponse:
         """Runs a model that gives one answer. Fixed-size outputs are read-only arrays.
 
-        Who is cancelled while waiting, or runs out of time, is released at once; Triton is told a second later.
+        Who is cancelled while waiting, or runs out of time, is released at once. The worker reads it from the cancel board;
+        where there is none Triton is told, a second later.
 
         Raises:
             CallError: see `Backend`.
         """
-        data = encode_request(request)
         connection = self._open()
+        number = connection.enter()
         try:
-            answer = await connection.calls.answer(connection.infer(data), request.timeout_s)
+            call = connection.infer(encode_request(request, number))
+            answer = await connection.calls.answer(call, request.timeout_s, told=number != 0, runs_on=request.runs_on)
         except grpc.aio.AioRpcError as exc:
             error = from_status(exc.code(), exc.details() or "")
             raise error from error.__cause__
+        finally:
+            connection.leave(number)
         return parse_response(answer)
 
     async def stream(self, request: InferRequest) -> AsyncGenerator[InferResponse, None]:
@@ -66,11 +75,12 @@ class TritonBackend:
         # One message and then the end: Triton closes its side after the last answer. No metadata triton_grpc_error: it
         # would give an error a code, and crashes Triton 24.10 once in some hundred errors. The text suffices: our
         # worker's says which error it is, and Triton's own are known.
-        data = encode_request(request)
         connection = self._open()
-        call = connection.stream(iter((data,)))
+        number = connection.enter()
         try:
-            async with contextlib.aclosing(connection.calls.parts(call, request.timeout_s)) as parts:
+            call = connection.stream(iter((encode_request(request, number),)))
+            reading = connection.calls.parts(call, request.timeout_s, told=number != 0, runs_on=request.runs_on)
+            async with contextlib.aclosing(reading) as parts:
                 async for message in parts:
                     if message.error_message:
                         raise from_status(grpc.StatusCode.UNKNOWN, message.error_message)
@@ -79,6 +89,8 @@ class TritonBackend:
         except grpc.aio.AioRpcError as exc:
             error = from_status(exc.code(), exc.details() or "")
             raise error from error.__cause__
+        finally:
+            connection.leave(number)
 
     async def ready(self, model: str) -> bool:
         """Whether Triton says that the model is loaded. It says so with a dead worker, too: probe to be sure."""
@@ -97,24 +109,42 @@ class TritonBackend:
             await self._connection.calls.close()
             # Time to end for what is in flight, not to be cancelled in the moment of its end (see `calls.py`).
             await self._connection.channel.close(grace=_CLOSE_S)
+            self._connection.close_board()
 
     def _open(self) -> "_Connection":
         if self._closed:
             raise BackendUnavailable("the connection to Triton is closed")
         if self._connection is None:
-            self._connection = _Connection(open_channel(self._url))
+            self._connection = _Connection(open_channel(self._url), self._board_path)
         return self._connection
 
 
 class _Connection:
     """A channel, the calls over it, and the three methods that are called."""
 
-    def __init__(self, channel: Any) -> None:
+    def __init__(self, channel: Any, board: Path | None) -> None:
         self.channel = channel
         self.calls = Calls()
+        self._board = None if board is None else CallBoard(board)
         # No serializers where `messages.py` does it; gRPC would also swallow what they raise.
         self.infer = channel.unary_unary(f"{_SERVICE}ModelInfer")
         self.ready = channel.unary_unary(f"{_SERVICE}ModelReady")
         self.stream = channel.stream_stream(
             f"{_SERVICE}ModelStreamInfer", response_deserializer=service_pb2.ModelStreamInferResponse.FromString
         )
+
+    def enter(self) -> int:
+        """Enters a call on the board for as long as somebody waits for it.
+
+        Returns:
+            Its number; 0 where it is on none.
+        """
+        return 0 if self._board is None else self._board.enter()
+
+    def leave(self, number: int) -> None:
+        if self._board is not None:
+            self._board.leave(number)
+
+    def close_board(self) -> None:
+        if self._board is not None:
+            self._board.close()

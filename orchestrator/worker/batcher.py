@@ -2,6 +2,9 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from orchestrator.errors import CallError
 from orchestrator.worker.executor import Answer, Executor, Invoke, Prepared
@@ -9,6 +12,19 @@ from orchestrator.worker.executor import Answer, Executor, Invoke, Prepared
 __all__ = ["Batcher"]
 
 Outcome = Answer | CallError
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """One call.
+
+    Attributes:
+        batch: the task that runs it; None while it waits.
+    """
+
+    call: Prepared
+    outcome: asyncio.Future[Outcome]
+    batch: asyncio.Task[None] | None = None
 
 
 class Batcher:
@@ -26,44 +42,60 @@ class Batcher:
         self._invoke = invoke
         self._most_rows = most_rows
         self._free = in_flight
-        self._waiting: deque[tuple[Prepared, asyncio.Future[Outcome]]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def submit(self, call: Prepared) -> Outcome:
-        """Runs a call, with others where that can be."""
+        """Runs a call, with others where that can be.
+
+        Cancelled, it never starts, or returns when its batch has ended; a batch of which all calls are cancelled is.
+        """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Outcome] = loop.create_future()
-        self._waiting.append((call, future))
+        waiting = _Waiting(call, loop.create_future())
+        self._waiting.append(waiting)
         # Not at once: the calls of this turn of the loop shall go together.
         loop.call_soon(self._start)
-        return await future
+        try:
+            return await waiting.outcome
+        except asyncio.CancelledError:
+            if waiting.batch is not None:
+                await asyncio.wait((waiting.batch,))
+            raise
 
     def _start(self) -> None:
         while self._free and self._waiting:
-            batch: list[tuple[Prepared, asyncio.Future[Outcome]]] = []
+            batch: list[_Waiting] = []
             rows = 0
-            while self._waiting and (not batch or rows + self._waiting[0][0].rows <= self._most_rows):
-                call, future = self._waiting.popleft()
-                if future.cancelled():  # the caller has gone: never start it
-                    call.scope.close()
+            while self._waiting and (not batch or rows + self._waiting[0].call.rows <= self._most_rows):
+                waiting = self._waiting.popleft()
+                if waiting.outcome.cancelled():  # the caller has gone: never start it
+                    waiting.call.scope.close()
                     continue
-                batch.append((call, future))
-                rows += call.rows
+                batch.append(waiting)
+                rows += waiting.call.rows
             if batch:
                 self._free -= 1
                 task = asyncio.get_running_loop().create_task(self._run(batch))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+                for waiting in batch:
+                    waiting.batch = task
+                    waiting.outcome.add_done_callback(partial(_cancel_if_alone, batch, task))
 
-    async def _run(self, batch: list[tuple[Prepared, asyncio.Future[Outcome]]]) -> None:
+    async def _run(self, batch: Sequence[_Waiting]) -> None:
         try:
-            answers = await self._executor.run([call for call, _ in batch], self._invoke)
-            for (_, future), answer in zip(batch, answers, strict=True):
-                if not future.done():
-                    future.set_result(answer)
+            answers = await self._executor.run([each.call for each in batch], self._invoke)
+            for each, answer in zip(batch, answers, strict=True):
+                if not each.outcome.done():
+                    each.outcome.set_result(answer)
         finally:
             self._free += 1
-            for _, future in batch:
-                if not future.done():
-                    future.cancel()
+            for each in batch:
+                if not each.outcome.done():
+                    each.outcome.cancel()
             self._start()
+
+
+def _cancel_if_alone(batch: Sequence[_Waiting], task: asyncio.Task[None], _: asyncio.Future[Outcome]) -> None:
+    if all(each.outcome.cancelled() for each in batch):
+        task.cancel()

@@ -12,7 +12,7 @@ from orchestrator.sdk import ApiBinding
 from orchestrator.sdk.context import current_instance
 from orchestrator.spec import ValueKind
 from orchestrator.worker.batcher import Batcher
-from orchestrator.worker.executor import Answer, Executor, Prepared, WorkerCall
+from orchestrator.worker.executor import Answer, Check, Executor, Prepared, WorkerCall
 from orchestrator.worker.running import Running
 
 __all__ = ["Concurrent"]
@@ -27,6 +27,8 @@ class Concurrent:
     """Runs calls on the event loop that it is made in.
 
     Sync methods share `threads` threads: with one, the default, the user's code never runs in two threads at once.
+    Cancelling a call never starts what waits for a thread, ends async code, and waits for a thread that runs: what is
+    cancelled has ended.
     """
 
     def __init__(self, running: Running) -> None:
@@ -47,9 +49,22 @@ class Concurrent:
         Raises:
             CallError: no such API, or an argument that it does not take.
         """
-        if self._heavy:
-            return await asyncio.get_running_loop().run_in_executor(None, self._executor.prepare, call)
-        return self._executor.prepare(call)
+        if not self._heavy:
+            return self._executor.prepare(call)
+        preparing = asyncio.get_running_loop().run_in_executor(None, self._executor.prepare, call)
+        try:
+            return await asyncio.shield(preparing)
+        except asyncio.CancelledError:
+            preparing.add_done_callback(_drop)
+            raise
+
+    def is_stream(self, call: WorkerCall) -> bool:
+        """Whether a call has any number of answers.
+
+        Raises:
+            EndpointNotFound: no such API.
+        """
+        return self._executor.binding_of(call).spec.stream
 
     async def call(self, prepared: Prepared) -> Answer:
         """Runs a call that has one answer.
@@ -74,11 +89,16 @@ class Concurrent:
         """Ends the threads; calls in them finish."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    async def _invoke(self, binding: ApiBinding, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def _invoke(self, binding: ApiBinding, args: tuple[Any, ...], kwargs: dict[str, Any], check: Check) -> Any:
         instance = self._running.instance
         if binding.spec.is_async:
             return await binding.function(instance, *args, **kwargs)
-        return await self._in_thread(lambda: binding.function(instance, *args, **kwargs))
+
+        def run() -> Any:
+            check()  # it has waited for this thread
+            return binding.function(instance, *args, **kwargs)
+
+        return await self._in_thread(run)
 
     async def _produced(self, prepared: Prepared) -> AsyncGenerator[Any, None]:
         """The chunks of a method, whatever sort of iterator it gives."""
@@ -87,7 +107,12 @@ class Concurrent:
         if binding.spec.is_async:
             source = binding.function(self._running.instance, *args, **kwargs)
         else:
-            source = await self._in_thread(lambda: binding.function(self._running.instance, *args, **kwargs))
+
+            def run() -> Any:
+                prepared.lifetime.check()
+                return binding.function(self._running.instance, *args, **kwargs)
+
+            source = await self._in_thread(run)
         if inspect.isawaitable(source):
             source = await source
         if hasattr(source, "__aiter__"):
@@ -110,4 +135,19 @@ class Concurrent:
     async def _in_thread(self, function: Callable[[], T]) -> T:
         context = contextvars.copy_context()
         context.run(current_instance.set, self._running.instance)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, context.run, function)
+        work = self._threads.submit(context.run, function)
+        outcome = asyncio.wrap_future(work)
+        try:
+            return await asyncio.shield(outcome)
+        except asyncio.CancelledError:
+            if not work.cancel():  # it runs: the call's place is taken until it ends
+                await asyncio.wait((outcome,))
+                if not outcome.cancelled():
+                    outcome.exception()  # asyncio: somebody has looked at it
+            raise
+
+
+def _drop(preparing: asyncio.Future[Prepared]) -> None:
+    """Removes what was made for a call that is gone."""
+    if not preparing.cancelled() and preparing.exception() is None:
+        preparing.result().scope.close()

@@ -3,6 +3,8 @@
 Calls of a batchable API that come in together share one call of the method as far as their rows fit; where such a call
 fails they are run one by one, so that only the one to blame fails.
 
+A call that nobody waits for any more is answered without running.
+
 How the method is called (here and now, in a thread, awaited) is the `Invoke` that the caller passes in: `run_now` for a
 worker that does one thing at a time, `Concurrent` (see `concurrent.py`) for one that does many.
 """
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from orchestrator.codec import Layout, row_codec_of
 from orchestrator.codec.layout import API_PARAMETER, CONTEXT_PARAMETER
 from orchestrator.codec.registry import codec_of
+from orchestrator.engine.lifetime import FOREVER, Lifetime
 from orchestrator.errors import CallError, EndpointNotFound, OutputMismatch
 from orchestrator.sdk import ApiBinding
 from orchestrator.sdk.context import Context, Request, Response, current_instance
@@ -27,7 +30,10 @@ from orchestrator.worker.scope import Scope, info_of
 __all__ = ["Answer", "Executor", "Prepared", "WorkerCall", "drive", "run_now"]
 
 T = TypeVar("T")
-Invoke = Callable[[ApiBinding, tuple[Any, ...], dict[str, Any]], Awaitable[Any]]
+Check = Callable[[], None]
+"""Raises where nobody waits for the work any more."""
+Invoke = Callable[[ApiBinding, tuple[Any, ...], dict[str, Any], Check], Awaitable[Any]]
+"""Calls the method; one that makes it wait for its turn asks the `Check` when that comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +43,13 @@ class WorkerCall:
     Attributes:
         tensors: by name, batch axis included where the model batches.
         parameters: the request's.
+        lifetime: how long somebody waits for the answer.
     """
 
     tensors: Mapping[str, NDArray[Any]]
     parameters: Mapping[str, Any]
     request_id: str
+    lifetime: Lifetime = FOREVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,7 @@ class Prepared:
         rows: that it adds to a batch; 1 for an API that does not batch.
         scope: to be closed once the answer is made.
         context: for a method that takes one.
+        lifetime: how long somebody waits for the answer.
     """
 
     binding: ApiBinding
@@ -67,6 +76,7 @@ class Prepared:
     rows: int
     scope: Scope
     context: Context | None
+    lifetime: Lifetime
 
 
 class Executor:
@@ -81,12 +91,13 @@ class Executor:
         """Finds the API and makes its arguments.
 
         Raises:
-            CallError: no such API, or an argument that it does not take.
+            CallError: no such API, an argument that it does not take, or nobody waits any more.
         """
         where = self._definition.spec.name
         scope = Scope()
         try:
-            binding = self._binding(call)
+            call.lifetime.check()
+            binding = self.binding_of(call)
             where = self._where(binding)
             return self._prepared(call, binding, scope)
         except Exception as error:
@@ -134,7 +145,12 @@ class Executor:
             with contextlib.suppress(ValueError):  # closed from another task, whose context ends with it
                 current_instance.reset(token)
 
-    def _binding(self, call: WorkerCall) -> ApiBinding:
+    def binding_of(self, call: WorkerCall) -> ApiBinding:
+        """The API that is called.
+
+        Raises:
+            EndpointNotFound: there is none.
+        """
         apis = self._definition.apis
         if len(apis) == 1:
             return next(iter(apis.values()))
@@ -165,8 +181,9 @@ class Executor:
         context = None
         if binding.spec.context is not None:
             info = info_of(call.parameters.get(CONTEXT_PARAMETER), call.request_id)
-            context = Context(Request(info), Response(), self._running.state, scope)
-        return Prepared(binding, call.request_id, binding.with_defaults(arguments), rows, scope, context)
+            context = Context(Request(info), Response(), self._running.state, scope, call.lifetime)
+        arguments = binding.with_defaults(arguments)
+        return Prepared(binding, call.request_id, arguments, rows, scope, context, call.lifetime)
 
     def _batches(self, calls: Sequence[Prepared], positions: Sequence[int]) -> Iterator[list[int]]:
         """Calls that may share one call of the method: same arguments given, same shapes and dtypes, rows that fit."""
@@ -195,18 +212,24 @@ class Executor:
     async def _run_batch(self, batch: Sequence[Prepared], invoke: Invoke) -> list[Answer | CallError]:
         token = current_instance.set(self._running.instance)
         try:
-            if len(batch) > 1:
-                try:
-                    return list(await self._run_merged(batch, invoke))
-                except Exception:  # noqa: BLE001, S110  # one by one below, where each error is reported once
-                    pass
-            return [await self._run_one(call, invoke) for call in batch]
+            ended = [call.lifetime.end() for call in batch]
+            alive = [call for call, end in zip(batch, ended, strict=True) if end is None]
+            answers = iter(await self._run_alive(alive, invoke))
+            return [next(answers) if end is None else end for end in ended]
         finally:
             current_instance.reset(token)
 
+    async def _run_alive(self, batch: Sequence[Prepared], invoke: Invoke) -> Sequence[Answer | CallError]:
+        if len(batch) > 1:
+            try:
+                return await self._run_merged(batch, invoke)
+            except Exception:  # noqa: BLE001, S110  # one by one below, where each error is reported once
+                pass
+        return [await self._run_one(call, invoke) for call in batch]
+
     async def _run_one(self, call: Prepared, invoke: Invoke) -> Answer | CallError:
         try:
-            result = await invoke(call.binding, *call.binding.bind(call.arguments, call.context))
+            result = await invoke(call.binding, *call.binding.bind(call.arguments, call.context), call.lifetime.check)
             if call.binding.spec.batch is not None:
                 self._check_rows(call.binding, result, call.rows)
             return self._answer(call, result)
@@ -226,7 +249,12 @@ class Executor:
             if argument.name in batch[0].arguments
         }
         sizes = [call.rows for call in batch]
-        result = await invoke(binding, *binding.bind(merged, None))
+
+        def check() -> None:
+            if all(call.lifetime.end() for call in batch):
+                batch[0].lifetime.check()
+
+        result = await invoke(binding, *binding.bind(merged, None), check)
         self._check_rows(binding, result, sum(sizes))
         parts = row_codec_of(binding.spec.result.kind).split(result, sizes, policy.output_axis)
         return [self._answer(call, part) for call, part in zip(batch, parts, strict=True)]
@@ -268,7 +296,8 @@ class Executor:
 def run_now(instance: Any) -> Invoke:
     """Calls sync methods here and now, on the given instance."""
 
-    async def invoke(binding: ApiBinding, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def invoke(binding: ApiBinding, args: tuple[Any, ...], kwargs: dict[str, Any], check: Check) -> Any:
+        check()  # a call before it in the same batch may have taken its time
         return binding.function(instance, *args, **kwargs)
 
     return invoke

@@ -1,7 +1,7 @@
 """Errors on their way out of a worker: what a caller may see, in a text that Triton carries.
 
 Triton carries one text and one code an error. The text is a sentence for a person; after a separator follows what our
-own front-end needs to build the same error again (`triton/faults.py` reads it).
+own front-end needs to build the same error again (`engine/faults.py` reads it).
 """
 
 import json

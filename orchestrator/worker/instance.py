@@ -6,6 +6,7 @@ from typing import Any, Final
 from orchestrator.errors import DefinitionError
 from orchestrator.sdk import Definition, load_service
 from orchestrator.sdk.importing import demand_imports
+from orchestrator.sdk.pins import set_pins
 from orchestrator.spec import ServiceSpec
 
 __all__ = ["load_definition"]
@@ -26,7 +27,8 @@ def load_definition(spec: ServiceSpec, folder: Path) -> Definition:
         DefinitionError: it cannot be imported, or its APIs are no longer the exported ones.
     """
     demand_imports()
-    definition = load_service(spec.target, folder, bentoml=spec.bentoml, arguments=spec.template)
+    set_pins(spec.stored)
+    definition = load_service(spec.target, folder, bentoml=spec.bentoml, arguments=spec.template, models=spec.models)
     if _interface(definition.spec) != _interface(spec):
         raise DefinitionError(
             f"{spec.target} in {folder} is not what was exported: its APIs have changed",

@@ -4,14 +4,16 @@ For tests, and for services that belong on the front-end's own event loop.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 
-from orchestrator.engine import InferRequest, InferResponse
+from orchestrator.engine import InferRequest, InferResponse, ServiceModels
+from orchestrator.engine.lifetime import lifetime_of
 from orchestrator.errors import BackendUnavailable, DeadlineExceeded, EndpointNotFound
 from orchestrator.sdk import Definition
+from orchestrator.spec import Placement
 from orchestrator.worker.concurrent import Concurrent
-from orchestrator.worker.executor import WorkerCall
+from orchestrator.worker.executor import Answer, WorkerCall
+from orchestrator.worker.local_models import LocalModels
 from orchestrator.worker.running import Running
 
 __all__ = ["LocalBackend"]
@@ -23,45 +25,64 @@ class LocalBackend:
     Args:
         definition: the service; its class is instantiated here.
         worker_index: of this process, from 1.
+        models: runs the models that the class declares, and is closed with this; default: in this process.
 
     Raises:
         DefinitionError: the class's `__init__` failed.
     """
 
-    def __init__(self, definition: Definition, worker_index: int = 1) -> None:
+    def __init__(self, definition: Definition, worker_index: int = 1, *, models: ServiceModels | None = None) -> None:
         self._name = definition.spec.name
-        self.running = Running(definition, worker_index)
+        self._models = models or LocalModels(definition)
+        # Triton runs no other model for a worker that starts or stops; what is tested here shall be so there.
+        self._models_in_hooks = definition.spec.placement is Placement.FRONTEND
+        self.running = Running(definition, worker_index, models=self._models)
         self._concurrent: Concurrent | None = None
+        self._run_on: set[asyncio.Task[Answer]] = set()
         self._closed = False
 
     async def open(self) -> None:
         """Runs the start-up hooks, once; the first call does it where nobody did before.
 
         Raises:
-            DefinitionError: a hook failed.
+            DefinitionError: a hook failed, or a model's file cannot be run.
         """
         if self._concurrent is None:
             self._concurrent = Concurrent(self.running)
+            if self._models_in_hooks:
+                await self._models.open()
             await self.running.startup()
+            await self._models.open()
 
     async def infer(self, request: InferRequest) -> InferResponse:
         concurrent = await self._ready(request)
-        async with _within(request.timeout_s, self._name):
-            answer = await concurrent.call(await concurrent.prepare(_call_of(request)))
-        return InferResponse(answer.tensors)
+        return await self._answer(concurrent, request, _Caller())
 
     async def stream(self, request: InferRequest) -> AsyncGenerator[InferResponse, None]:
         concurrent = await self._ready(request)
-        prepared = await concurrent.prepare(_call_of(request))
-        if not prepared.binding.spec.stream:
-            yield InferResponse((await concurrent.call(prepared)).tensors)
+        caller = _Caller()
+        if not concurrent.is_stream(_call_of(request, caller)):
+            yield await self._answer(concurrent, request, caller)
             return
-        async with contextlib.aclosing(concurrent.stream(prepared)) as answers:
-            async for answer in answers:
+        end = None if request.timeout_s is None else asyncio.get_running_loop().time() + request.timeout_s
+        answers = concurrent.stream(await concurrent.prepare(_call_of(request, caller)))
+        try:
+            while True:
+                async with asyncio.timeout_at(end):
+                    answer = await anext(answers, None)
+                if answer is None:
+                    return
                 yield InferResponse(answer.tensors)
+        except TimeoutError:
+            raise self._late(request) from None
+        finally:
+            caller.gone = True
+            await answers.aclose()
 
     async def ready(self, model: str) -> bool:
-        return model == self._name and not self._closed
+        if self._closed:
+            return False
+        return model == self._name or await self._models.ready(model)
 
     async def close(self) -> None:
         if self._closed:
@@ -69,7 +90,34 @@ class LocalBackend:
         self._closed = True
         if self._concurrent is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._concurrent.close)
+            if not self._models_in_hooks:
+                await self._models.close()
             await self.running.shutdown()
+        await self._models.close()
+
+    async def _answer(self, concurrent: Concurrent, request: InferRequest, caller: "_Caller") -> InferResponse:
+        running = asyncio.ensure_future(_run(concurrent, _call_of(request, caller)))
+        try:
+            async with asyncio.timeout(request.timeout_s):
+                return InferResponse((await asyncio.shield(running)).tensors)
+        except TimeoutError:
+            raise self._late(request) from None
+        finally:
+            if not running.done():
+                caller.gone = True
+                running.cancel()
+                self._run_on.add(running)  # the loop itself keeps no task alive
+                running.add_done_callback(self._ended)
+                if request.runs_on is not None:
+                    request.runs_on(running)
+
+    def _ended(self, running: asyncio.Task[Answer]) -> None:
+        self._run_on.discard(running)
+        if not running.cancelled():
+            running.exception()  # asyncio: somebody has looked at it
+
+    def _late(self, request: InferRequest) -> DeadlineExceeded:
+        return DeadlineExceeded(f"{self._name} did not answer in {request.timeout_s:g} seconds")
 
     async def _ready(self, request: InferRequest) -> Concurrent:
         if request.model != self._name:
@@ -81,14 +129,20 @@ class LocalBackend:
         return self._concurrent
 
 
-def _call_of(request: InferRequest) -> WorkerCall:
-    return WorkerCall(request.inputs, request.parameters, request.request_id)
+class _Caller:
+    """Whoever waits for an answer.
+
+    Attributes:
+        gone: no longer.
+    """
+
+    gone = False
 
 
-@contextlib.asynccontextmanager
-async def _within(timeout_s: float | None, name: str) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(timeout_s):
-            yield
-    except TimeoutError:
-        raise DeadlineExceeded(f"{name} did not answer in {timeout_s:g} seconds") from None
+async def _run(concurrent: Concurrent, call: WorkerCall) -> Answer:
+    return await concurrent.call(await concurrent.prepare(call))
+
+
+def _call_of(request: InferRequest, caller: _Caller) -> WorkerCall:
+    lifetime = lifetime_of(request.parameters, board=None, gone=lambda: caller.gone)
+    return WorkerCall(request.inputs, request.parameters, request.request_id, lifetime)

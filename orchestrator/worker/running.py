@@ -11,6 +11,7 @@ from orchestrator.errors import DefinitionError
 from orchestrator.sdk import Definition
 from orchestrator.sdk.context import server_context, set_process_service
 from orchestrator.sdk.hooks import Hook, hooks_of
+from orchestrator.sdk.native import Binding, ModelCaller, bind, binding
 
 __all__ = ["Running"]
 
@@ -23,18 +24,19 @@ class Running:
     Args:
         definition: the service.
         worker_index: of this process among the service's workers, from 1.
+        models: runs the models that the class declares; None where it declares none.
 
     Raises:
         DefinitionError: `__init__` failed; the traceback is in the log.
     """
 
-    def __init__(self, definition: Definition, worker_index: int = 1) -> None:
+    def __init__(self, definition: Definition, worker_index: int = 1, *, models: ModelCaller | None = None) -> None:
         self.definition = definition
         self.state: dict[str, Any] = {}
         server_context.worker_index = worker_index
         server_context.service_name = definition.spec.name
         try:
-            self.instance = definition.cls()
+            self.instance = _instance(definition, models)
         except Exception as error:
             logger.exception("%s.__init__ failed", definition.cls.__name__)
             raise DefinitionError(
@@ -66,6 +68,16 @@ class Running:
     async def ask(self, name: str, *arguments: Any) -> Any:
         """Calls one of the service's own checks (`__is_ready__` ...), sync or async."""
         return await _run(getattr(self.definition.cls, name), self.instance, *arguments)
+
+
+def _instance(definition: Definition, models: ModelCaller | None) -> Any:
+    if models is None or not definition.spec.models:
+        return definition.cls()
+    bound = Binding({spec.attribute: spec for spec in definition.spec.models}, models)
+    with binding(definition.cls, bound):  # `__init__` may keep a handle
+        instance = definition.cls()
+    bind(instance, bound)
+    return instance
 
 
 async def _run(function: Callable[..., Any], instance: Any, *arguments: Any) -> Any:

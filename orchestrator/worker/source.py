@@ -1,8 +1,56 @@
 """Where a worker finds the user's code."""
 
-from typing import Final
+import os
+from pathlib import Path
+from typing import Any, Final
 
-__all__ = ["SERVICE_PATH_VARIABLE"]
+from orchestrator.errors import DefinitionError
+from orchestrator.spec.frozen import Frozen
+from orchestrator.worker.snapshot import Snapshot, import_from
+
+__all__ = ["CODE_FILE", "SERVICE_PATH_VARIABLE", "SOURCES_FILE", "CodeOrigin", "code_files", "code_folder"]
 
 SERVICE_PATH_VARIABLE: Final = "ORCHESTRATOR_SERVICE_PATH"
 """Environment of Triton: the folder of the user's code; it goes before what the exported config says."""
+CODE_FILE: Final = "code.json"
+"""In a version's folder: a `CodeOrigin`; it goes before the variable. An exported repository has none."""
+SOURCES_FILE: Final = "sources.zip"
+
+
+class CodeOrigin(Frozen):
+    """Where the code of one version is from.
+
+    Attributes:
+        folder: of the user's module, absolute.
+        sources: SHA-256 of the sources that are kept with the version.
+    """
+
+    folder: str
+    sources: str
+
+
+def code_files(folder: Path, snapshot: Snapshot) -> dict[str, bytes]:
+    """What a version's folder holds of its code."""
+    origin = CodeOrigin(folder=str(folder.resolve()), sources=snapshot.digest)
+    return {CODE_FILE: origin.document(), SOURCES_FILE: snapshot.archive}
+
+
+def code_folder(version: Path, config: dict[str, Any]) -> Path:
+    """The folder of a version's code, from which this process can import it from here on.
+
+    Args:
+        version: its folder.
+        config: of its model, as JSON.
+
+    Raises:
+        DefinitionError: the sources that are kept with it are damaged.
+    """
+    if (version / CODE_FILE).is_file():
+        origin = CodeOrigin.parse((version / CODE_FILE).read_bytes())
+        archive = (version / SOURCES_FILE).read_bytes()
+        if Snapshot(archive, 0).digest != origin.sources:
+            raise DefinitionError(f"{version / SOURCES_FILE} is damaged", hint="deploy the service again")
+        import_from(archive, Path(origin.folder))
+        return Path(origin.folder)
+    given = os.environ.get(SERVICE_PATH_VARIABLE)
+    return Path(given) if given else version.parents[1] / config["parameters"]["service_path"]["string_value"]

@@ -2,47 +2,35 @@
 
 import asyncio
 import contextlib
-import io
 import json
-import logging
 import os
-import re
-import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import triton_python_backend_utils as pb_utils
 
-from orchestrator.errors import (
-    BackendUnavailable,
-    CallCancelled,
-    CallError,
-    EndpointNotFound,
-    InvalidInput,
-    Overloaded,
-)
+from orchestrator.engine.board import BOARD_VARIABLE, BoardReader
+from orchestrator.engine.lifetime import Lifetime, lifetime_of
+from orchestrator.errors import CallCancelled, CallError
 from orchestrator.spec import SPEC_FILE, ServiceSpec
+from orchestrator.worker.bls import BlsModels
 from orchestrator.worker.concurrent import Concurrent
 from orchestrator.worker.executor import Answer, Executor, Prepared, WorkerCall, drive, run_now
-from orchestrator.worker.faults import error_text, fault_of
+from orchestrator.worker.faults import fault_of
 from orchestrator.worker.instance import load_definition
 from orchestrator.worker.running import Running, run_to_end
-from orchestrator.worker.source import SERVICE_PATH_VARIABLE
+from orchestrator.worker.source import code_folder
+from orchestrator.worker.stub import error_response, instance_index, log_to_stderr
 
 __all__ = ["TritonPythonModel"]
 
-_CODES: Final = (
-    (InvalidInput, "INVALID_ARG"),
-    (EndpointNotFound, "NOT_FOUND"),
-    (Overloaded, "UNAVAILABLE"),
-    (BackendUnavailable, "UNAVAILABLE"),
-    (CallCancelled, "CANCELLED"),
-)
-"""Names in `pb_utils.TritonError`, which the stub adds only after it has imported the model."""
-_LOOK_AFTER_CALLER_S: Final = 0.1
-"""How often a running call is checked for a caller that has gone."""
+_LOOK_S: Final = 0.05
+"""How often running calls are checked for callers that have gone, at the most."""
+_LOOK_SHARE: Final = 0.02
+"""Of the event loop's time, for that: asking Triton takes 40 us a call, the cancel board 1."""
 
 
 class TritonPythonModel:
@@ -52,19 +40,24 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Loads the service; whatever this raises, Triton reports as the reason that the model did not load."""
-        _log_to_stderr()
+        log_to_stderr()
         version = Path(args["model_repository"]) / args["model_version"]
         spec = ServiceSpec.parse((version / SPEC_FILE).read_bytes())
         config = json.loads(args["model_config"])
         os.environ.update(spec.environment)
-        definition = load_definition(spec, _service_folder(config, Path(args["model_repository"]).parent))
-        self._running = Running(definition, _worker_index(args["model_instance_name"]))
+        self._requests = _Requests()
+        definition = load_definition(spec, code_folder(version, config))
+        self._models = BlsModels() if spec.models else None
+        index = instance_index(args["model_instance_name"])
+        self._running = Running(definition, index, models=self._models)
         if spec.concurrent:
-            self._many = _Many(self._running)
+            self._many = _Many(self._running, self._requests)
         else:
             run_to_end(self._running.startup())
             self._executor = Executor(self._running)
             self._invoke = run_now(self._running.instance)
+        if self._models is not None:
+            self._models.start()
 
     def execute(self, requests: list[Any]) -> list[Any] | None:
         """Answers a batch; a concurrent worker only takes it, and answers through each request's sender."""
@@ -75,11 +68,8 @@ class TritonPythonModel:
         prepared: list[Prepared] = []
         positions: list[int] = []
         for position, request in enumerate(requests):
-            if request.is_cancelled():
-                responses[position] = _response(CallCancelled("the caller has gone"))
-                continue
             try:
-                prepared.append(self._executor.prepare(_call_of(request)))
+                prepared.append(self._executor.prepare(self._requests.read(request, request.is_cancelled)))
                 positions.append(position)
             except CallError as error:
                 responses[position] = _response(error)
@@ -90,6 +80,8 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         """Runs the shutdown hooks."""
+        if self._models is not None:
+            self._models.stop()
         if self._many is not None:
             self._many.close()
         else:
@@ -99,12 +91,15 @@ class TritonPythonModel:
 class _Many:
     """A worker with an event loop in a thread of its own, and many calls on it."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: Running, requests: "_Requests") -> None:
         self._running = running
+        self._requests = requests
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="orchestrator-worker", daemon=True)
         self._thread.start()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._lifetimes: dict[asyncio.Task[None], Lifetime] = {}
+        self._watch: asyncio.Task[None] | None = None
         self._concurrent = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
 
     def take(self, requests: Sequence[Any]) -> None:
@@ -124,6 +119,8 @@ class _Many:
 
     async def _stop(self) -> None:
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._watch is not None:
+            self._watch.cancel()
         self._concurrent.close()
         await self._running.shutdown()
 
@@ -135,14 +132,11 @@ class _Many:
 
     async def _serve(self, request: Any, sender: Any) -> None:
         """Answers one request; Triton keeps its tensors until the final flag is sent."""
-        task = asyncio.current_task()
-        assert task is not None
-        watch = self._loop.create_task(_cancel_when_gone(sender, task))
         final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
         try:
-            if sender.is_cancelled():
-                raise CallCancelled("the caller has gone")
-            prepared = await self._concurrent.prepare(_call_of(request))
+            call = self._requests.read(request, sender.is_cancelled)
+            lifetime = call.lifetime
+            prepared = await self._prepared(call)
             if prepared.binding.spec.stream:
                 async with contextlib.aclosing(self._concurrent.stream(prepared)) as answers:
                     async for answer in answers:
@@ -153,60 +147,66 @@ class _Many:
         except CallError as error:
             sender.send(_response(error), flags=final)
         except asyncio.CancelledError:
-            sender.send(_response(CallCancelled("the caller has gone")), flags=final)
+            sender.send(_response(lifetime.end() or CallCancelled("the call was cancelled")), flags=final)
         except Exception as error:  # noqa: BLE001  # whatever it is, the request must have its end
             sender.send(
                 _response(fault_of(error, self._running.definition.spec.name, [request.request_id()])), flags=final
             )
-        finally:
-            watch.cancel()
+
+    async def _prepared(self, call: WorkerCall) -> Prepared:
+        task = asyncio.current_task()
+        assert task is not None
+        call.lifetime.check()
+        self._lifetimes[task] = call.lifetime
+        task.add_done_callback(lambda task: self._lifetimes.pop(task, None))
+        if self._watch is None:
+            self._watch = self._loop.create_task(self._cancel_ended())
+        return await self._concurrent.prepare(call)
+
+    async def _cancel_ended(self) -> None:
+        """Cancels the calls that nobody waits for any more, as long as there are calls."""
+        pause_s = _LOOK_S
+        while self._lifetimes:
+            await asyncio.sleep(pause_s)
+            started = time.perf_counter()
+            for task, lifetime in list(self._lifetimes.items()):
+                if lifetime.end() is not None:
+                    del self._lifetimes[task]  # once: what it does then is its own affair
+                    task.cancel()
+            pause_s = max(_LOOK_S, (time.perf_counter() - started) / _LOOK_SHARE)
+        self._watch = None
 
 
-async def _cancel_when_gone(sender: Any, task: asyncio.Task[None]) -> None:
-    while not sender.is_cancelled():
-        await asyncio.sleep(_LOOK_AFTER_CALLER_S)
-    task.cancel()
+class _Requests:
+    """Reads Triton's requests."""
 
+    def __init__(self) -> None:
+        path = os.environ.get(BOARD_VARIABLE)
+        self._board: BoardReader | None = None
+        if path:
+            with contextlib.suppress(OSError):  # of a Triton that a caller on another machine has started
+                self._board = BoardReader(Path(path))
 
-def _call_of(request: Any) -> WorkerCall:
-    return WorkerCall(
-        tensors={tensor.name(): tensor.as_numpy() for tensor in request.inputs()},
-        parameters=json.loads(request.parameters() or "{}"),
-        request_id=request.request_id(),
-    )
+    def read(self, request: Any, gone: Callable[[], bool]) -> WorkerCall:
+        """A request.
+
+        Args:
+            gone: asks Triton for its caller.
+
+        Raises:
+            InvalidInput: one of its parameters is not what it should be.
+        """
+        parameters = json.loads(request.parameters() or "{}")
+        return WorkerCall(
+            tensors={tensor.name(): tensor.as_numpy() for tensor in request.inputs()},
+            parameters=parameters,
+            request_id=request.request_id(),
+            lifetime=lifetime_of(parameters, board=self._board, gone=gone),
+        )
 
 
 def _response(answer: Answer | CallError) -> Any:
     if isinstance(answer, CallError):
-        name = next((name for kind, name in _CODES if isinstance(answer, kind)), "INTERNAL")
-        code = getattr(pb_utils.TritonError, name)
-        return pb_utils.InferenceResponse(error=pb_utils.TritonError(error_text(answer), code))
+        return error_response(answer)
     tensors = [pb_utils.Tensor(name, tensor) for name, tensor in answer.tensors.items()]
     return pb_utils.InferenceResponse(output_tensors=tensors)
-
-
-def _service_folder(config: dict[str, Any], repository: Path) -> Path:
-    given = os.environ.get(SERVICE_PATH_VARIABLE)
-    return Path(given) if given else repository / config["parameters"]["service_path"]["string_value"]
-
-
-def _worker_index(instance_name: str) -> int:
-    """`Iris_0_1` is the second instance of its group."""
-    match = re.search(r"_(\d+)$", instance_name)
-    return int(match[1]) + 1 if match else 1
-
-
-def _log_to_stderr() -> None:
-    """Our own lines, without touching the user's logging; and the user's prints when they come, not at the exit.
-
-    (Triton's stub ignores PYTHONUNBUFFERED, as all of Python's variables.)
-    """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)
-    logger = logging.getLogger("orchestrator")
-    if not logger.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s [worker %(process)d] %(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False

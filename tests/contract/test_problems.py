@@ -12,6 +12,7 @@ from orchestrator import errors
 from orchestrator.errors import (
     BackendUnavailable,
     CallError,
+    DeploymentError,
     InvalidInput,
     OrchestratorError,
     Overloaded,
@@ -32,6 +33,7 @@ STATUSES = {
     "backend_unavailable": 503,
     "deadline_exceeded": 504,
     "request_failed": 500,
+    "deployment": 409,
 }
 LEAVES = [
     cls
@@ -41,12 +43,12 @@ LEAVES = [
 CALL_LEAVES = [cls for cls in LEAVES if issubclass(cls, CallError)]
 
 
-@pytest.mark.parametrize("cls", CALL_LEAVES)
-def test_every_error_of_a_call_has_its_status(cls: type[CallError]) -> None:
+@pytest.mark.parametrize("cls", [*CALL_LEAVES, DeploymentError])
+def test_every_error_of_a_call_has_its_status(cls: type[OrchestratorError]) -> None:
     assert problem_of(cls("no"), "id").status == STATUSES[cls.code]
 
 
-@pytest.mark.parametrize("cls", [cls for cls in LEAVES if not issubclass(cls, CallError)])
+@pytest.mark.parametrize("cls", [cls for cls in LEAVES if not issubclass(cls, CallError | DeploymentError)])
 def test_every_other_error_is_the_servers(cls: type[OrchestratorError]) -> None:
     assert problem_of(cls("no"), "id").status == 500
 

@@ -7,8 +7,9 @@ import pytest
 
 from orchestrator.bentoml import SyncHTTPClient
 from orchestrator.bentoml.exceptions import InvalidArgument
+from orchestrator.models.stores import default_store
 from tests.e2e.serving import Serving
-from tests.seeds import place_seed
+from tests.seeds import place_seed, save_for_runner
 
 pytestmark = pytest.mark.e2e
 TEXT = "Triton executes and batches. It also owns the GPU."
@@ -33,6 +34,17 @@ def test_the_stream_example_streams_through_the_client(tmp_path: Path) -> None:
     with Serving(target, "--bentoml", working_dir=tmp_path) as server, SyncHTTPClient(server.url) as client:
         assert "".join(client.generate("one two", tokens=[3])) == "#0 one two 3 "
         assert "".join(client.generate()) == "#1 Explain superconductors like I'm five years old "
+
+
+def test_the_runner_example_calls_its_model_in_triton(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path / "home"))
+    (tmp_path / "new").mkdir()
+    save_for_runner(tmp_path / "new")
+    default_store().close()
+    with Serving(place_seed("seed_runner", tmp_path), "--bentoml", working_dir=tmp_path) as server:
+        answer = httpx2.post(f"{server.url}/classify", json={"input_series": [[0.5, 0, 0, 1]]})
+        assert answer.json() == [[9, 10.5, 12]]
+        assert "loading model_name, MyService" in server.log
 
 
 def test_without_the_flag_the_command_names_it(tmp_path: Path) -> None:

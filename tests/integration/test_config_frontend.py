@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 import orchestrator
 from orchestrator.server import ACCESS_LOGGER
-from orchestrator.server.limit import per_process
+from orchestrator.server.capacity import share
 from orchestrator.testing import local_client
 
 ORIGIN = "https://shop.example"
@@ -188,9 +188,9 @@ def wait_for(client: TestClient, in_flight: int, prefix: str = "") -> None:
     raise AssertionError(page)
 
 
-@pytest.mark.parametrize(("most", "processes", "share"), [(1, 1, 1), (3, 2, 2), (4, 2, 2), (1, 4, 1)])
-def test_every_front_end_process_has_its_share_rounded_up(most: int, processes: int, share: int) -> None:
-    assert per_process(most, processes) == share
+@pytest.mark.parametrize(("most", "processes", "own"), [(1, 1, 1), (3, 2, 2), (4, 2, 2), (1, 4, 1)])
+def test_every_front_end_process_has_its_share_rounded_up(most: int, processes: int, own: int) -> None:
+    assert share(most, processes) == own
 
 
 @pytest.mark.parametrize("most", [1, 2])

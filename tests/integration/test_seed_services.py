@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from orchestrator.bentoml.absent import ABSENT
+from orchestrator import bentoml
+from orchestrator.errors import DefinitionError
+from orchestrator.models.stores import default_store
 from orchestrator.testing import local_client
-from tests.seeds import LEFT_OUT, SEEDS, load_seed
+from tests.seeds import LEFT_OUT, SEEDS, load_seed, save_for_runner
 
 TEXT = "Triton executes and batches. It also owns the GPU."
 SUMMARY = "Triton executes and batches."
@@ -60,7 +62,27 @@ def test_an_asynchronous_stream(client: TestClient) -> None:
     assert client.post("/generate", json={}).text == "#1 Explain superconductors like I'm five years old "
 
 
+@pytest.fixture
+def model_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(home))
+    (home / "new").mkdir()
+    save_for_runner(home / "new")
+    yield
+    default_store().close()
+
+
+@pytest.mark.usefixtures("model_store")
+def test_a_runner_of_a_stored_model(tmp_path: Path) -> None:
+    with load_seed("seed_runner", tmp_path) as cls, local_client(cls) as client:
+        assert client.post("/classify", json={"input_series": [[0.5, 0, 0, 1]]}).json() == [[9, 10.5, 12]]
+        wrong = client.post("/classify", json={"input_series": [[0.5]]})
+        assert wrong.status_code == 400
+        assert "model_name.x: wanted FP32[-1, 4], got shape [1, 1]" in wrong.json()["detail"]
+
+
 def test_every_example_of_the_page_is_served_or_has_its_reason() -> None:
     assert {path.stem for path in Path("tests/services").glob("seed_*.py")} == set(SEEDS)
-    for names in LEFT_OUT.values():
-        assert set(names) <= set(ABSENT)
+    for name in LEFT_OUT.values():
+        with pytest.raises(DefinitionError, match="composition of services comes next"):
+            getattr(bentoml, name)(type("AnotherService", (), {}))

@@ -16,7 +16,16 @@ EVERYTHING: dict[str, Any] = {
     "workers": 2,
     "threads": 4,
     "resources": {"cpu": "500m", "memory": "512Mi", "gpu": 0.5, "gpu_type": "nvidia-l4", "tpu_type": "v5e"},
-    "traffic": {"timeout": 10, "max_concurrency": 8, "concurrency": 4, "external_queue": True},
+    "traffic": {
+        "timeout": 10,
+        "max_concurrency": 8,
+        "concurrency": 4,
+        "external_queue": True,
+        "max_queue": 0,
+        "queue_timeout": 0.5,
+        "priority": "low",
+        "shutdown_timeout": 0,
+    },
     "backlog": 64,
     "http": {
         "host": "0.0.0.0",
@@ -267,8 +276,6 @@ def test_a_key_without_effect_is_taken_and_named(key: str) -> None:
         value = {word: value}
     if key in {"resources.gpu_type", "resources.tpu_type"}:
         value = {"resources": {key.partition(".")[2]: "x"}}
-    elif key == "traffic.external_queue":
-        value = {"traffic": {"external_queue": True}}
     found = configured(read_layer(value, "@service"))
     (setting,) = [each for each in found.settings() if each.source]
     assert setting.without_effect == WITHOUT_EFFECT[key]

@@ -9,6 +9,7 @@ import pytest
 
 import orchestrator
 from orchestrator import bentoml
+from orchestrator.bentoml import frameworks
 from orchestrator.bentoml.absent import ABSENT, reason_of
 from orchestrator.spec import merge
 from orchestrator.spec.config import WITHOUT_EFFECT
@@ -75,4 +76,5 @@ def test_the_keys_are_the_codes() -> None:
 
 def test_what_is_ours_is_in_our_own_package_too() -> None:
     others = {"Field", "Service", "images", "IODescriptor", "exceptions", "load", "mount_asgi_app"}
+    others |= {"depends", "runner_service", "Model", "Tag", *frameworks.MODULES}
     assert set(bentoml.__all__) - others <= set(orchestrator.__all__)

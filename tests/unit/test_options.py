@@ -58,7 +58,7 @@ def test_traffic_is_read_in_seconds_and_calls() -> None:
     ("given", "message"),
     [
         ({"worker": 1}, r"unknown key 'worker' \(did you mean 'workers'\?\)"),
-        ({"zzz": 1}, r"unknown key 'zzz' \(known: name, workers, threads, resources, traffic, .*\)"),
+        ({"zzz": 1}, r"unknown key 'zzz' \(known: name, placement, workers, threads, resources, traffic, .*\)"),
         ({"resources": {"memmory": "1Gi"}}, r"'resources.memmory' \(did you mean 'resources.memory'\?\)"),
         ({"traffic": {"time_out": 1}}, r"'traffic.time_out' \(did you mean 'traffic.timeout'\?\)"),
         ({"resources": 3}, "resources=3: is a section with the keys resources.cpu"),

@@ -6,7 +6,17 @@ import pytest
 
 from orchestrator.compiler import RepositoryPlan, Target, check_repository, plan_repository, write_repository
 from orchestrator.errors import CompileError
-from orchestrator.spec import ApiSpec, ServiceSpec, ValueKind, ValueSpec
+from orchestrator.spec import (
+    ApiSpec,
+    DType,
+    ModelFormat,
+    ModelSignature,
+    NativeModelSpec,
+    ServiceSpec,
+    TensorSpec,
+    ValueKind,
+    ValueSpec,
+)
 
 HEADER = b"# Written by `orchestrator export`; changes here are lost with the next export.\n"
 
@@ -164,4 +174,82 @@ def _service(*names: str) -> ServiceSpec:
         name="Several",
         target="m:Several",
         apis=tuple(ApiSpec(name=name, route=f"/{name}", result=text) for name in names),
+    )
+
+
+def with_copies(folder: Path, *names: str) -> RepositoryPlan:
+    """A model whose version has copies of files of a folder."""
+    copies = {PurePosixPath("A/2") / name: folder / name for name in names}
+    return RepositoryPlan({PurePosixPath("A/config.pbtxt"): HEADER}, ("A",), copies)
+
+
+def test_copies_are_written_and_compared_by_content(tmp_path: Path) -> None:
+    source, repository = tmp_path / "source", tmp_path / "repository"
+    (source / "parts").mkdir(parents=True)
+    (source / "model.onnx").write_bytes(b"graph")
+    (source / "parts" / "w.bin").write_bytes(b"weights")
+    content = with_copies(source, "model.onnx", "parts/w.bin")
+    assert check_repository(content, repository) == [
+        "A/config.pbtxt: missing",
+        "A/2/model.onnx: missing",
+        "A/2/parts/w.bin: missing",
+    ]
+    write_repository(content, repository)
+    assert disk(repository) == {
+        "A/config.pbtxt": HEADER,
+        "A/2/model.onnx": b"graph",
+        "A/2/parts/w.bin": b"weights",
+    }
+    assert check_repository(content, repository) == []
+    before = (repository / "A").stat().st_ino
+    write_repository(content, repository)
+    assert (repository / "A").stat().st_ino == before
+    (source / "parts" / "w.bin").write_bytes(b"WEIGHTS")  # of the same size
+    assert check_repository(content, repository) == ["A/2/parts/w.bin: not what the service says"]
+    write_repository(content, repository)
+    assert disk(repository)["A/2/parts/w.bin"] == b"WEIGHTS"
+
+
+def test_a_copy_is_a_link_only_where_nobody_writes_into_the_source(tmp_path: Path) -> None:
+    for name, mode in (("mine.onnx", 0o644), ("kept.onnx", 0o444)):
+        (tmp_path / name).write_bytes(b"graph")
+        (tmp_path / name).chmod(mode)
+    write_repository(with_copies(tmp_path, "mine.onnx", "kept.onnx"), tmp_path / "repository")
+    version = tmp_path / "repository" / "A" / "2"
+    assert not (version / "mine.onnx").samefile(tmp_path / "mine.onnx")
+    assert (version / "kept.onnx").samefile(tmp_path / "kept.onnx")
+    (tmp_path / "mine.onnx").write_bytes(b"trained again")
+    assert (version / "mine.onnx").read_bytes() == b"graph"
+
+
+def test_a_copy_whose_source_is_gone_is_named_and_the_old_model_stays(tmp_path: Path) -> None:
+    write_repository(plan("old", models=("A",)), tmp_path / "repository")
+    before = disk(tmp_path / "repository")
+    with pytest.raises(CompileError, match=r"cannot write .*gone.onnx: No such file"):
+        write_repository(with_copies(tmp_path, "gone.onnx"), tmp_path / "repository")
+    assert disk(tmp_path / "repository") == before
+
+
+def test_a_model_that_the_service_has_no_more_goes_and_a_stored_one_stays(tmp_path: Path) -> None:
+    service = plan_repository(_service("greet"), target=Target.EMBEDDED, service_path="../x")
+    old = {}
+    for name, tag in (("Several.eyes", None), ("Several.ears", "ears:1"), ("Several.other.nose", None)):
+        spec = _native(name, tag)
+        old[PurePosixPath(name) / "config.pbtxt"] = HEADER
+        old[PurePosixPath(name) / "1" / "model.json"] = spec.document()
+    write_repository(RepositoryPlan(old, ("Several.eyes", "Several.ears", "Several.other.nose")), tmp_path)
+    assert "Several.eyes: its model is gone" in check_repository(service, tmp_path)
+    write_repository(service, tmp_path)
+    assert check_repository(service, tmp_path) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["Several", "Several.ears", "Several.other.nose"]
+    with_it = RepositoryPlan({**service.files, **old}, (*service.models, "Several.eyes"), {}, service.service)
+    write_repository(with_it, tmp_path)
+    assert (tmp_path / "Several.eyes").is_dir()
+
+
+def _native(name: str, tag: str | None) -> NativeModelSpec:
+    tensor = TensorSpec(name="x", dtype=DType.FP32, shape=(1,))
+    signature = ModelSignature(inputs=(tensor,), outputs=(tensor,))
+    return NativeModelSpec(
+        attribute="", name=name, format=ModelFormat.ONNX, file="m", signature=signature, tag=tag, files_digest=""
     )

@@ -1,0 +1,89 @@
+"""The socket on which a running server takes an operator's orders, and the thread that answers there."""
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+
+from orchestrator.cli.console import note
+from orchestrator.cli.engine import Engine
+from orchestrator.deployment import Deployer, Serving
+from orchestrator.models.stores import default_store
+from orchestrator.sdk import Definition
+from orchestrator.sdk.native import Resolved, models_of
+from orchestrator.server.operator import create_operator_app
+from orchestrator.spec import Tag
+from orchestrator.triton import Control
+
+__all__ = ["SOCKET", "operated", "short_path"]
+
+SOCKET: Final = "operator.sock"
+"""In the run directory of a server."""
+_LONGEST: Final = 100
+"""Bytes of a socket's path; the system takes 107."""
+_STOP_S: Final = 5.0
+
+
+@contextmanager
+def operated(definition: Definition, engine: Engine, url: str, *, reloads: bool) -> Generator[None, None, None]:
+    """Inside, `orchestrator deploy`, `models deploy`, `rollback` and `status` reach this server.
+
+    Where its Triton is not ours, or it has none, they do not.
+
+    Args:
+        url: of the front-end.
+        reloads: the server takes new code by itself.
+    """
+    if engine.repository is None or engine.scratch is None or engine.grpc_url is None:
+        yield
+        return
+    grpc_url, models = engine.grpc_url, models_of(definition.cls)
+
+    def resolve(attribute: str, tag: Tag) -> Resolved:
+        return models[attribute].resolve(definition.spec.name, attribute, tag)
+
+    deployer = Deployer(
+        Serving(engine.repository, definition.spec, reloads),
+        connect=lambda: Control(grpc_url),
+        store=default_store,
+        resolve=resolve,
+    )
+    with short_path(engine.scratch / SOCKET) as path, socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+        os.chmod(path, 0o600)  # before it listens, so that nobody else ever comes in
+        sock.listen()
+        config = uvicorn.Config(
+            create_operator_app(deployer, url),
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, name="operator", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            thread.join(_STOP_S)
+            if thread.is_alive():
+                note("a deployment is under way; it ends with Triton")
+
+
+@contextmanager
+def short_path(path: Path) -> Iterator[str]:
+    """A path that a socket can have, for the same file; the folder must be there."""
+    if len(os.fsencode(path)) <= _LONGEST:
+        yield str(path)
+        return
+    with contextlib.ExitStack() as stack:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, folder)
+        yield f"/proc/self/fd/{folder}/{path.name}"

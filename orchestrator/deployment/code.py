@@ -1,0 +1,97 @@
+"""A service's code as a version of its Triton model."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.compiler import Target, plan_repository
+from orchestrator.deployment.configs import for_version
+from orchestrator.deployment.folder import ModelFolder
+from orchestrator.errors import CompileError
+from orchestrator.spec import SPEC_FILE, Placement, ServiceSpec
+from orchestrator.worker.snapshot import Snapshot, take_snapshot
+from orchestrator.worker.source import CODE_FILE, CodeOrigin, code_files
+
+__all__ = ["ServiceCode", "code_digest", "prepare_repository", "source_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceCode:
+    """A service as its author has it now.
+
+    Attributes:
+        folder: of its module, absolute.
+    """
+
+    spec: ServiceSpec
+    folder: Path
+    snapshot: Snapshot
+
+    def config(self, version: int) -> str:
+        """Text of the config.pbtxt for it."""
+        plan = plan_repository(self._alone, target=Target.EMBEDDED, service_path=str(self.folder))
+        name = self.spec.name
+        text = next(content for path, content in plan.files.items() if path.parts == (name, "config.pbtxt"))
+        return for_version(text.decode(), version)
+
+    def write(self, place: Path) -> None:
+        """Writes the version's files."""
+        plan = plan_repository(self._alone, target=Target.EMBEDDED, service_path=str(self.folder))
+        for path, content in plan.files.items():
+            if path.parts[0] == self.spec.name and len(path.parts) == 3:
+                (place / path.parts[2]).write_bytes(content)
+        (place / SPEC_FILE).write_bytes(self.spec.document())
+        for name, content in code_files(self.folder, self.snapshot).items():
+            (place / name).write_bytes(content)
+
+    @property
+    def digest(self) -> str:
+        """As `code_digest` of the version that `write` makes."""
+        return _digest(self.spec, code_files(self.folder, self.snapshot)[CODE_FILE])
+
+    @property
+    def _alone(self) -> ServiceSpec:
+        """Without its native models, which have versions of their own."""
+        return self.spec.model_copy(update={"models": ()})
+
+
+def code_digest(version: Path) -> str:
+    """Of a version's code and settings; not of the stored models that it reads, which move by themselves."""
+    origin = (version / CODE_FILE).read_bytes() if (version / CODE_FILE).is_file() else b""
+    return _digest(ServiceSpec.parse((version / SPEC_FILE).read_bytes()), origin)
+
+
+def _digest(spec: ServiceSpec, origin: bytes) -> str:
+    return hashlib.sha256(spec.model_copy(update={"stored": (), "models": ()}).document() + origin).hexdigest()
+
+
+def source_of(version: Path) -> str:
+    """Where a version's code is from, for people."""
+    if not (version / CODE_FILE).is_file():
+        return f"version {version.name}"
+    return f"version {version.name} of {CodeOrigin.parse((version / CODE_FILE).read_bytes()).folder}"
+
+
+def prepare_repository(repository: Path, service: ServiceSpec, folder: Path) -> str | None:
+    """Makes a fresh repository one whose versions can move: each config names its version, the service's has its code.
+
+    Args:
+        repository: written, and not yet loaded.
+        folder: of the service's code.
+
+    Returns:
+        Why the code is not kept by version, where it is not; the service's workers import it from its folder then.
+    """
+    for model in service.models:
+        ModelFolder(repository, model.name).pin()
+    if service.placement is not Placement.TRITON:
+        return None
+    own = ModelFolder(repository, service.name)
+    try:
+        for name, content in code_files(folder, take_snapshot(folder)).items():
+            (own.version(own.serving) / name).write_bytes(content)
+    except CompileError as error:
+        return str(error)
+    finally:
+        own.pin()
+    return None

@@ -1,0 +1,170 @@
+"""What a server serves whose versions can move: the Triton models of one service, and what each is a version of."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from orchestrator.deployment.code import code_digest, source_of
+from orchestrator.deployment.folder import ModelFolder
+from orchestrator.deployment.history import History, Served
+from orchestrator.errors import DeploymentError
+from orchestrator.formats import MODEL_SPEC_FILE
+from orchestrator.spec import SPEC_FILE, NativeModelSpec, Placement, ServiceSpec, Tag
+
+__all__ = ["NativeTarget", "ServiceTarget", "Serving", "Target"]
+
+
+@dataclass(frozen=True, slots=True)
+class NativeTarget:
+    """A model that Triton runs for the service.
+
+    Attributes:
+        attribute: of the service's class that declares it.
+    """
+
+    folder: ModelFolder
+    attribute: str
+
+    @property
+    def spec(self) -> NativeModelSpec:
+        """Of the version that serves."""
+        return NativeModelSpec.parse((self.folder.version(self.folder.serving) / MODEL_SPEC_FILE).read_bytes())
+
+    @property
+    def stored(self) -> frozenset[str]:
+        """Name of the stored model that it comes from."""
+        tag = self.spec.tag
+        return frozenset() if tag is None else frozenset({Tag.of(tag).name})
+
+    def history(self) -> History:
+        spec = self.spec
+        return self.folder.history(_served(self.folder, spec.tag or spec.file))
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTarget:
+    """The service's own Triton model: its code, and the stored models that this reads by itself."""
+
+    folder: ModelFolder
+
+    @property
+    def spec(self) -> ServiceSpec:
+        """Of the version that serves."""
+        return ServiceSpec.parse((self.folder.version(self.folder.serving) / SPEC_FILE).read_bytes())
+
+    @property
+    def stored(self) -> frozenset[str]:
+        """Names of the stored models."""
+        return frozenset(self.pins)
+
+    @property
+    def pins(self) -> dict[str, str]:
+        """Stored model -> tag."""
+        return {Tag.of(ref.tag).name: ref.tag for ref in self.spec.stored}
+
+    def history(self) -> History:
+        version = self.folder.version(self.folder.serving)
+        served = _served(self.folder, source_of(version))
+        update = {"stored": self.pins, "code": code_digest(version)}
+        return self.folder.history(served.model_copy(update=update))
+
+
+Target = NativeTarget | ServiceTarget
+
+
+def _served(folder: ModelFolder, what: str) -> Served:
+    since = datetime.fromtimestamp((folder.place / "config.pbtxt").stat().st_mtime, UTC)
+    return Served(version=folder.serving, what=what, config=folder.config, since=since)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """One server.
+
+    Attributes:
+        repository: that its Triton reads; ours to change.
+        service: as it was started.
+        reloads: the server takes new code by itself (`--reload`).
+    """
+
+    repository: Path
+    service: ServiceSpec
+    reloads: bool = False
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """All Triton models whose versions can move."""
+        native = {spec.name: spec.attribute for spec in reversed(self.service.models)}
+        found: list[Target] = [
+            NativeTarget(ModelFolder(self.repository, name), attribute) for name, attribute in native.items()
+        ]
+        if self.service.placement is Placement.TRITON:
+            found.append(ServiceTarget(ModelFolder(self.repository, self.service.name)))
+        # With --reload a class may have lost a model by now.
+        return tuple(target for target in found if target.folder.place.is_dir())
+
+    def check(self) -> None:
+        """Raises: DeploymentError where the versions of this server are not to be moved from outside."""
+        if self.reloads:
+            raise DeploymentError(
+                f"{self.service.name} is served with --reload, which takes new code and models by itself",
+                hint="start it without --reload to deploy versions",
+            )
+
+    def of_stored(self, name: str) -> Sequence[Target]:
+        """What uses a stored model.
+
+        Raises:
+            DeploymentError: nothing does, or only code that cannot be changed under a running front-end.
+        """
+        self.check()
+        service = self.service
+        found = [target for target in self.targets if name in target.stored]
+        if service.placement is not Placement.TRITON and name in {Tag.of(ref.tag).name for ref in service.stored}:
+            raise DeploymentError(
+                f"{service.name} reads {name} by itself and runs on the front-end, where code cannot be exchanged "
+                "under way",
+                hint="start the server again, or serve it with --reload",
+            )
+        if not found:
+            used = sorted({each for target in self.targets for each in target.stored})
+            hint = f"it serves {', '.join(used)}" if used else f"{service.name} uses no stored model"
+            raise DeploymentError(f"{service.name} does not use a stored model {name!r}", hint=hint)
+        return found
+
+    def of_name(self, name: str) -> Sequence[Target]:
+        """What a rollback of that name is for: a stored model's, a Triton model's or the service's.
+
+        Raises:
+            DeploymentError: nothing here has it.
+        """
+        self.check()
+        if name == self.service.name:
+            return [self.own()]
+        found = [target for target in self.targets if name in target.stored]
+        found = found or [target for target in self.targets if target.folder.name == name]
+        if not found:
+            raise DeploymentError(f"nothing here is named {name!r}", hint=f"there is {', '.join(self._names())}")
+        return found
+
+    def own(self) -> ServiceTarget:
+        """The service's own model.
+
+        Raises:
+            DeploymentError: it has none.
+        """
+        self.check()
+        for target in self.targets:
+            if isinstance(target, ServiceTarget):
+                return target
+        raise DeploymentError(
+            f"{self.service.name} runs on the front-end, where code cannot be exchanged under way",
+            hint="start the server again, or serve it with --reload; the models that Triton runs for it can be deployed",
+        )
+
+    def _names(self) -> Iterator[str]:
+        names = {self.service.name} if self.service.placement is Placement.TRITON else set[str]()
+        for target in self.targets:
+            names |= target.stored or {target.folder.name}
+        yield from sorted(names)

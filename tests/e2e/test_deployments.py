@@ -1,0 +1,460 @@
+"""Versions on a running server, by the commands that an operator has."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from orchestrator.cli.servers import running_servers
+from orchestrator.deployment import Deployer, ServiceCode, StepDone
+from orchestrator.deployment import Serving as Served
+from orchestrator.sdk import load_service
+from orchestrator.spec import Tag
+from orchestrator.store import Store
+from orchestrator.triton import Control
+from orchestrator.worker.snapshot import take_snapshot
+from tests.e2e.serving import COMMAND, Serving, eventually, gone, shm_segments
+from tests.e2e.versions import done, folders, refused, save_number, write_code
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    write_code(tmp_path / "code", "a")
+    return tmp_path / "code"
+
+
+def told(server: Serving) -> dict[str, Any]:
+    answer = httpx2.post(f"{server.url}/tell", json={"x": 0}, timeout=30)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def run_dir_of(server: Serving) -> Path:
+    return next(each.socket.parent for each in running_servers() if each.status.url == server.url)
+
+
+def status_of(server: Serving) -> dict[str, dict[str, Any]]:
+    """The models of a server by name, as `models status` has them."""
+    found = next(each for each in done("models", "status") if each["url"] == server.url)
+    return {model["model"]: model for model in found["models"]}
+
+
+@contextmanager
+def asking(server: Serving) -> Iterator[set[float]]:
+    """Asks without a pause; the versions of the model that answered, in the end. No request may fail."""
+    stop, seen, failed = threading.Event(), set[float](), list[str]()
+
+    def ask() -> None:
+        with httpx2.Client(base_url=server.url, timeout=30) as http:
+            while not stop.is_set():
+                answer = http.post("/tell", json={"x": 0})
+                if answer.status_code == 200:
+                    seen.add(answer.json()["model"])
+                else:
+                    failed.append(answer.text)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not failed, failed[:3]
+
+
+def test_a_version_goes_there_and_back_and_what_cannot_stand_in_takes_no_request(home: Path, code: Path) -> None:
+    save_number(home, 1)
+    with Serving("service:Teller", working_dir=code) as server:
+        save_number(home, 2)
+        save_number(home, 3, damaged=True)
+        save_number(home, 4, width=2)
+        save_number(home, 5, broken=True)
+        run_dir = run_dir_of(server)
+        before = folders(run_dir)
+        assert status_of(server)["number"]["what"] == "number:1"
+        with asking(server) as seen:
+            assert "sample" in refused("models", "deploy", "number:3")
+            line = refused("models", "deploy", "number:4")
+            assert "input `x`: FP32[-1,1] became FP32[-1,2]; output `y`: FP32[-1,1] became FP32[-1,2]" in line
+            assert "Nothing" in refused("models", "deploy", "number:5")
+            assert "no version or alias '9'" in refused("models", "deploy", "number:9")
+            assert "it serves number" in refused("models", "deploy", "other:1")
+            assert "nothing served before number:1" in refused("models", "rollback", "number")
+        assert seen == {1.0}
+        assert folders(run_dir) == before, "nothing of a version that was refused stays"
+
+        [outcome] = done("models", "deploy", "number:2")
+        assert outcome["server"] == server.url
+        assert [(each["model"], each["what"], each["before_what"]) for each in outcome["changed"]] == [
+            ("number", "number:2", "number:1")
+        ]
+        assert told(server)["model"] == 2
+        [again] = done("models", "deploy", "number:2")
+        assert again["changed"][0]["notes"] == ["it serves already"]
+        done("models", "rollback", "number")
+        assert told(server)["model"] == 1
+        with Store.open(home) as store:
+            events = [(event.kind, event.version, event.detail) for event in store.history("number")]
+        assert ("deployed", "2", "number: number:1 -> number:2") in events
+        assert ("rolled back", "1", "number: number:2 -> number:1") in events
+        assert sum(kind in ("deployed", "rolled back") for kind, _, _ in events) == 2
+
+
+def test_aliases_and_latest_are_looked_up_when_they_are_deployed(home: Path, code: Path) -> None:
+    save_number(home, 1)
+    with Serving("service:Teller", working_dir=code) as server:
+        for version in (2, 3):
+            save_number(home, version)
+        with Store.open(home) as store:
+            store.set_alias("number", "production", "2")
+        done("models", "deploy", "number:production")
+        assert told(server)["model"] == 2
+        done("models", "deploy", "number")
+        assert told(server)["model"] == 3
+        for version in (2, 1):
+            done("models", "rollback", "number")
+            assert told(server)["model"] == version
+        done("models", "deploy", "number:3")
+        done("models", "rollback", "number")
+        assert told(server)["model"] == 1, "a rollback leads to what served before the deployment, not to number 2"
+
+
+def test_code_stays_as_it_was_deployed_whatever_happens_to_its_folder(home: Path, code: Path) -> None:
+    save_number(home, 1)
+    with Serving("service:Teller", working_dir=code) as server:
+        write_code(code, "b")
+        (code / "helper.py").write_text("raise RuntimeError('half written')")
+        assert told(server) == {"code": "a", "helper": "a", "model": 1}
+        assert "half written" in refused("deploy", "service:Teller", "--working-dir", str(code))
+        write_code(code, "b")
+        assert told(server)["code"] == "a"
+        [outcome] = done("deploy", "service:Teller", "--working-dir", str(code))
+        assert outcome["changed"][0]["what"] == f"version 2 of {code}"
+        assert told(server) == {"code": "b", "helper": "b", "model": 1}
+        (code / "service.py").write_text("broken(")
+        (code / "helper.py").unlink()
+        done("rollback", "Teller")
+        assert told(server) == {"code": "a", "helper": "a", "model": 1}
+
+        write_code(code, "c")
+        text = (code / "service.py").read_text()
+        (code / "service.py").write_text(text.replace("x: float", "x: int"))
+        line = refused("deploy", "service:Teller", "--working-dir", str(code))
+        assert "`tell`, argument `x`: number became integer" in line
+        (code / "service.py").write_text(f"{text}\n    def __init__(self):\n        raise RuntimeError('no weights')\n")
+        assert "no weights" in refused("deploy", "service:Teller", "--working-dir", str(code))
+        assert told(server)["code"] == "a"
+        (code / "service.py").write_text(text.replace("@orchestrator.service", "@orchestrator.service(workers=2)"))
+        done("deploy", "service:Teller", "--working-dir", str(code))
+        assert told(server)["code"] == "c"
+        workers = [process for process in server.family() if "Teller_0_" in " ".join(process.cmdline())]
+        assert len(workers) == 2
+
+
+SLOW = """
+import asyncio
+import time
+from collections.abc import AsyncIterator
+import orchestrator
+
+VERSION = "{version}"
+
+@orchestrator.service
+class Slow:
+    def __init__(self) -> None:
+        time.sleep({load_s})
+
+    @orchestrator.api
+    async def count(self, steps: int) -> AsyncIterator[str]:
+        for step in range(steps):
+            yield f"{{VERSION}}{{step}} "
+            await asyncio.sleep(0.2)
+
+    @orchestrator.api
+    async def wait(self, seconds: float) -> str:
+        await asyncio.sleep(seconds)
+        return VERSION
+"""
+
+
+def write_slow(folder: Path, version: str, load_s: float = 0.0) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "service.py").write_text(SLOW.format(version=version, load_s=load_s))
+
+
+def test_streams_and_long_calls_end_on_the_version_that_they_began_on(tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    write_slow(folder, "a")
+    with Serving("service:Slow", working_dir=folder) as server, httpx2.Client(base_url=server.url, timeout=60) as http:
+        write_slow(folder, "b")
+
+        def stream() -> str:
+            with http.stream("POST", "/count", json={"steps": 30}) as answer:
+                return "".join(answer.iter_text())
+
+        def call() -> str:
+            return http.post("/wait", json={"seconds": 6}).text
+
+        with ThreadPoolExecutor(2) as pool:
+            streamed, called = pool.submit(stream), pool.submit(call)
+            assert eventually(lambda: http.post("/wait", json={"seconds": 0}).text == "a", 10)
+            deployment = subprocess.Popen(
+                [COMMAND, "deploy", "service:Slow", "--working-dir", str(folder)], stdout=subprocess.PIPE, text=True
+            )
+            assert eventually(lambda: http.post("/wait", json={"seconds": 0}).text == "b", 30)
+            assert not streamed.done(), "the test is too slow to say anything"
+            assert streamed.result() == "".join(f"a{step} " for step in range(30))
+            assert called.result() == "a"
+            assert deployment.communicate(timeout=60)[0].endswith(
+                f"version 2 of {folder}, before: version 1 of {folder}\n"
+            )
+
+
+def test_a_call_that_outlasts_the_patience_of_a_deployment_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    write_slow(folder, "a")
+    with Serving("service:Slow", working_dir=folder) as server, httpx2.Client(base_url=server.url, timeout=60) as http:
+        repository = run_dir_of(server) / "repository"
+        write_slow(folder, "b")
+        spec = load_service("service:Slow", folder).spec
+        sys.modules.pop("service")
+        sys.path.remove(str(folder))
+        steps: list[StepDone] = []
+
+        async def deploy() -> list[Any]:
+            deployer = Deployer(
+                Served(repository, spec),
+                connect=lambda: Control(server.triton["grpc"]),
+                store=lambda: pytest.fail("no model is asked for"),
+                resolve=lambda *_: pytest.fail("no model is asked for"),
+                drain_s=0.3,
+            )
+            return list(await deployer.deploy_code(ServiceCode(spec, folder, take_snapshot(folder)), steps.append))
+
+        with ThreadPoolExecutor(1) as pool:
+            called = pool.submit(lambda: http.post("/wait", json={"seconds": 6}).text)
+            time.sleep(0.5)
+            [changed] = asyncio.run(deploy())
+            assert not changed.drained
+            assert "version 1 still has calls in flight" in changed.notes[0]
+            assert [step.step for step in steps] == ["stage", "load", "configure", "confirm", "drain", "prune"]
+            assert http.post("/wait", json={"seconds": 0}).text == "b"
+            assert called.result() == "a"
+
+
+def test_two_deployments_at_once_come_one_after_the_other(home: Path, code: Path) -> None:
+    save_number(home, 1)
+    with Serving("service:Teller", working_dir=code) as server:
+        for version in (2, 3):
+            save_number(home, version)
+        write_code(code, "b")
+        commands = [
+            ("models", "deploy", "number:2"),
+            ("models", "deploy", "number:3"),
+            ("deploy", "service:Teller", "--working-dir", str(code)),
+        ]
+        with ThreadPoolExecutor(3) as pool:
+            outcomes = list(pool.map(lambda command: done(*command), commands))
+        last = told(server)
+        assert last["code"] == "b"
+        moves = [outcome[0]["changed"][0] for outcome in outcomes[:2]]
+        assert {each["what"] for each in moves} == {"number:2", "number:3"}
+        first, second = sorted(moves, key=lambda each: each["before_what"] != "number:1")
+        assert second["before_what"] == first["what"], "the second one begins where the first has ended"
+        assert f"number:{last['model']:.0f}" == second["what"]
+        done("models", "rollback", "number")
+        assert f"number:{told(server)['model']:.0f}" == first["what"]
+
+
+def test_a_command_that_is_killed_half_way_leaves_a_whole_deployment(tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    write_slow(folder, "a")
+    with Serving("service:Slow", working_dir=folder) as server:
+        write_slow(folder, "b", load_s=2.0)
+        command = subprocess.Popen(
+            [COMMAND, "deploy", "service:Slow", "--working-dir", str(folder)], stdout=subprocess.DEVNULL
+        )
+        model = run_dir_of(server) / "repository" / "Slow"
+        assert eventually((model / "2").is_dir, 30)
+        command.kill()
+        command.wait()
+
+        def version() -> str:
+            return httpx2.post(f"{server.url}/wait", json={"seconds": 0}, timeout=30).text
+
+        assert version() == "a", "the test is too slow to say anything"
+        assert eventually(lambda: version() == "b", 30)
+        assert eventually(lambda: status_of(server)["Slow"]["states"] == {"2": "READY"}, 30)
+        assert status_of(server)["Slow"]["version"] == 2
+        done("rollback", "Slow")
+        assert version() == "a"
+
+
+def test_a_server_that_is_killed_half_way_leaves_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    write_slow(folder, "a")
+    with Serving("service:Slow", working_dir=folder) as server:
+        write_slow(folder, "b", load_s=20.0)
+        command = subprocess.Popen(
+            [COMMAND, "deploy", "service:Slow", "--working-dir", str(folder)], stderr=subprocess.PIPE, text=True
+        )
+        run_dir, family = run_dir_of(server), server.family()
+        assert eventually((run_dir / "repository" / "Slow" / "2").is_dir, 30)
+        server.stop(signal.SIGKILL)
+        said = command.communicate(timeout=30)[1]
+        assert command.returncode == 1
+        assert "went away" in said
+        assert "Traceback" not in said
+        assert not gone(family, 15)
+        assert eventually(lambda: not run_dir.exists() and not shm_segments(server), 15)
+        assert server.url not in [each.status.url for each in running_servers()]
+
+
+def test_which_server_is_meant_is_asked_where_several_could_be(home: Path, code: Path, tmp_path: Path) -> None:
+    save_number(home, 1)
+    write_slow(tmp_path / "slow", "a")
+    with (
+        Serving("service:Teller", working_dir=code) as one,
+        Serving("service:Teller", working_dir=code) as two,
+        Serving("service:Slow", working_dir=tmp_path / "slow"),
+    ):
+        save_number(home, 2)
+        line = refused("models", "deploy", "number:2")
+        assert one.url in line
+        assert two.url in line
+        assert "--server" in line
+        [outcome] = done("models", "deploy", "number:2", "--server", one.url)
+        assert outcome["server"] == one.url
+        assert (told(one)["model"], told(two)["model"]) == (2, 1)
+        assert {outcome["server"] for outcome in done("models", "deploy", "number:2", "--all")} == {one.url, two.url}
+        assert (told(one)["model"], told(two)["model"]) == (2, 2)
+        assert "Slow" in refused("models", "deploy", "nothing:1")
+        assert "no server of yours runs at" in refused("models", "rollback", "number", "--server", "http://127.0.0.1:1")
+        assert (run_dir_of(one) / "operator.sock").stat().st_mode & 0o777 == 0o600
+
+
+def test_without_a_server_there_is_one_clear_line(home: Path) -> None:
+    if running_servers():
+        pytest.skip("a server of this user runs on this machine")
+    assert "no server of yours runs here" in refused("models", "rollback", "number")
+    assert done("models", "status") == []
+
+
+def test_a_server_that_reloads_by_itself_is_left_alone(home: Path, code: Path) -> None:
+    save_number(home, 1)
+    with Serving("service:Teller", "--reload", working_dir=code) as server:
+        save_number(home, 2)
+        assert "--reload" in refused("models", "deploy", "number:2", "--server", server.url)
+        write_code(code, "b")
+        assert eventually(lambda: told(server)["code"] == "b", 60)
+
+
+FRONT = """
+import numpy as np
+import orchestrator
+
+@orchestrator.service
+class Front:
+    number = orchestrator.models.Onnx("number:latest")
+
+    @orchestrator.api
+    async def tell(self, x: float) -> float:
+        return float((await self.number.to_async(np.array([[x]], np.float32)))[0, 0]) - x
+"""
+
+
+def test_code_on_the_front_end_cannot_be_exchanged_but_its_models_can(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    folder.mkdir()
+    (folder / "service.py").write_text(FRONT)
+    save_number(home, 1)
+    with Serving("service:Front", working_dir=folder) as server:
+        save_number(home, 2)
+        line = refused("deploy", "service:Front", "--working-dir", str(folder))
+        assert "front-end" in line
+        assert "--reload" in line
+        done("models", "deploy", "number:2")
+        assert httpx2.post(f"{server.url}/tell", json={"x": 3}).text == "2.0"
+
+
+def test_a_stored_model_as_a_service_moves_likewise(home: Path) -> None:
+    save_number(home, 1)
+    with Serving("model:number:latest") as server:
+        save_number(home, 2)
+        done("models", "deploy", "number:2")
+        assert json.loads(httpx2.post(f"{server.url}/predict", json={"x": [[3.0]]}).text) == [[5.0]]
+
+
+READS = """
+import orchestrator
+
+@orchestrator.service
+class Reads:
+    one = orchestrator.models.get("one:latest")
+    two = orchestrator.models.get("two:latest")
+
+    @orchestrator.api
+    def tell(self) -> list[str]:
+        return [self.one.folder.joinpath("word").read_text(), self.two.folder.joinpath("word").read_text(), "{version}"]
+"""
+
+
+def save_word(home: Path, name: str, version: int) -> None:
+    place = home / "words" / f"{name}{version}"
+    place.mkdir(parents=True)
+    (place / "word").write_text(f"{name}{version}")
+    with Store.open(home) as store:
+        store.save(Tag(name=name, version=str(version)), place)
+
+
+def test_models_that_a_service_reads_by_itself_move_one_by_one(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    folder.mkdir()
+    (folder / "service.py").write_text(READS.format(version="a"))
+    for name in ("one", "two"):
+        save_word(home, name, 1)
+    with Serving("service:Reads", working_dir=folder) as server:
+
+        def words() -> list[str]:
+            return list(httpx2.post(f"{server.url}/tell", json={}, timeout=30).json())
+
+        for name, version in (("one", 2), ("two", 2), ("one", 3)):
+            save_word(home, name, version)
+        assert words() == ["one1", "two1", "a"]
+        done("models", "deploy", "one:2")
+        assert words() == ["one2", "two1", "a"]
+        done("models", "deploy", "two:2")
+        assert words() == ["one2", "two2", "a"]
+        (folder / "service.py").write_text(READS.format(version="b"))
+        [outcome] = done("deploy", "service:Reads", "--working-dir", str(folder))
+        assert words() == ["one2", "two2", "b"], "code moves alone, though `one:latest` is 3 by now"
+        assert any("one:latest stays one:2" in note for note in outcome["changed"][0]["notes"])
+        done("models", "rollback", "one")
+        assert words() == ["one1", "two2", "b"], "and so does a model"
+        assert "nothing served before one:1" in refused("models", "rollback", "one")
+        done("models", "rollback", "two")
+        assert words() == ["one1", "two1", "b"]
+        [model] = status_of(server).values()
+        assert model["stored"] == ["one", "two"]
