@@ -135,19 +135,17 @@ def _serve(stack: ExitStack, name: str, folder: Path) -> tuple[str, str]:
 
 async def _measure(folder: Path, servers: dict[str, tuple[str, str]], options: argparse.Namespace) -> None:
     x = np.ones((options.rows, _WIDTH), dtype=np.float32)
-    backends = {name: TritonBackend(servers[name][1]) for name in ("Worker", "Threads")}
-    invokers = {
-        name: Invoker(load_service(f"calls:{name}", folder).spec, backend) for name, backend in backends.items()
-    }
+    triton = TritonBackend(servers["Worker"][1])
+    invoker = Invoker(load_service("calls:Worker", folder).spec, triton)
     http = httpx2.AsyncClient(timeout=60)
     body = {"x": x.tolist()}
 
     async def direct() -> None:
-        await backends["Worker"].infer(InferRequest("Worker.leaf", {"x": x}))
+        await triton.infer(InferRequest("Worker.leaf", {"x": x}))
 
-    def by_grpc(service: str, api: str) -> Call:
+    def by_grpc(api: str) -> Call:
         async def call() -> None:
-            await invokers[service].call(api, {"x": x})
+            await invoker.call(api, {"x": x})
 
         return call
 
@@ -157,13 +155,11 @@ async def _measure(folder: Path, servers: dict[str, tuple[str, str]], options: a
 
         return call
 
+    counts = ("none", "one", "four")
     titles = {"Worker": "worker", "Threads": "worker of 8 threads", "Frontend": "front-end"}
     cells: dict[str, Call] = {"the model, by gRPC": direct}
-    for name, title in titles.items():
-        for api in ("none", "one", "four"):
-            if name in invokers:
-                cells[f"{title}, by gRPC, {api}"] = by_grpc(name, api)
-            cells[f"{title}, by HTTP, {api}"] = over_http(name, api)
+    cells |= {f"worker, by gRPC, {api}": by_grpc(api) for api in counts}
+    cells |= {f"{title}, by HTTP, {api}": over_http(name, api) for name, title in titles.items() for api in counts}
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     for in_flight in (1, 8):
         times: dict[str, list[float]] = {name: [] for name in cells}
@@ -176,8 +172,7 @@ async def _measure(folder: Path, servers: dict[str, tuple[str, str]], options: a
                     times[name].append(took)
         console.print(_table(times, in_flight))
     await http.aclose()
-    for backend in backends.values():
-        await backend.close()
+    await triton.close()
 
 
 async def _time(call: Call, calls: int, in_flight: int) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -30,7 +30,7 @@ class HuggingFaceToOnnx:
     source = "huggingface"
     target = "onnx"
     description = "a folder with config.json and model.safetensors (transformers)"
-    options: ClassVar[Mapping[str, str]] = {"opset": "ONNX opset, 17 unless given"}
+    options: Mapping[str, str] = {"opset": "ONNX opset, 17 unless given"}
 
     def matches(self, model: object) -> bool:
         return framework_of(model) == "transformers" and hasattr(model, "forward")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
@@ -24,7 +24,7 @@ class KerasToOnnx:
     source = "keras"
     target = "onnx"
     description = "a Keras model (.keras, .h5) on the TensorFlow backend"
-    options: ClassVar[Mapping[str, str]] = {"opset": "ONNX opset, 17 unless given"}
+    options: Mapping[str, str] = {"opset": "ONNX opset, 17 unless given"}
 
     def matches(self, model: object) -> bool:
         return framework_of(model) == "keras" and hasattr(model, "predict")

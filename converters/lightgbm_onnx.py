@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ class LightGBMToOnnx:
     source = "lightgbm"
     target = "onnx"
     description = "a LightGBM model, as .txt, .joblib or .pkl"
-    options: ClassVar[Mapping[str, str]] = {}
+    options: Mapping[str, str] = {}
 
     def matches(self, model: object) -> bool:
         return framework_of(model) == "lightgbm" and hasattr(model, "predict")

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
@@ -32,7 +32,7 @@ class OnnxToOnnx:
     source = "onnx"
     target = "onnx"
     description = "an ONNX file, rewritten"
-    options: ClassVar[Mapping[str, str]] = {
+    options: Mapping[str, str] = {
         "opset": "converts to this opset; as it is unless given",
         "float16": "weights and arithmetic in float16: half the bytes; for GPUs",
         "int8": "weights of matrix products in 8 bits (dynamic quantisation): a quarter of the bytes; for CPUs",

@@ -77,7 +77,7 @@ def opened_onnx(model: Any, sample: Given) -> OnnxSource:
     need("onnxruntime")
     try:
         if isinstance(model, Path):
-            return _source(onnx.load(model), model, sample)
+            return _source(None, model, sample)
         with tempfile.TemporaryDirectory(prefix="orchestrator-onnx-") as folder:
             path = Path(folder) / "model.onnx"
             onnx.save(model, path)
@@ -98,7 +98,8 @@ def _source(proto: Any, path: Path, sample: Given) -> OnnxSource:
     )
     opened = open_model(path.parent, spec)
     arrays = named(signature, sample) if sample is not None else _made_up(signature, opened)
-    return OnnxSource(proto, signature, arrays, opened.run)
+    # Only now: what onnx says of a broken file is no sentence.
+    return OnnxSource(need("onnx").load(path) if proto is None else proto, signature, arrays, opened.run)
 
 
 def _made_up(signature: ModelSignature, opened: OpenModel) -> Mapping[str, NDArray[Any]]:

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
@@ -40,7 +40,7 @@ class OnnxToTensorRT:
     source = "onnx"
     target = "tensorrt"
     description = "an ONNX file, on the GPU that will run it"
-    options: ClassVar[Mapping[str, str]] = {
+    options: Mapping[str, str] = {
         "float16": "layers may compute in float16",
         "max_batch_size": f"rows of the largest batch, {_ROWS} unless given",
         "longest": "length of every other free axis at most; four times the sample's unless given",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
@@ -28,7 +28,7 @@ class SentenceTransformersToOnnx:
     source = "sentence_transformers"
     target = "onnx"
     description = "a folder with modules.json and model.safetensors (sentence-transformers)"
-    options: ClassVar[Mapping[str, str]] = {"opset": "ONNX opset, 17 unless given"}
+    options: Mapping[str, str] = {"opset": "ONNX opset, 17 unless given"}
 
     def matches(self, model: object) -> bool:
         return framework_of(model) == "sentence_transformers" and hasattr(model, "encode")

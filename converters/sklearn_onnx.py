@@ -4,7 +4,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ __all__ = ["SklearnToOnnx"]
 _ML_OPSET: Final = 3
 """Trees in float64; what onnxruntime has had since 1.12."""
 _LOCALE: Final = "C.UTF-8"
-"""skl2onnx asks for en_US.UTF-8, which neither Triton's container nor a small machine has: the model would not load."""
+"""The operator's own default is en_US.UTF-8, which neither Triton's container nor a small machine has: it would not load."""
 
 _AS_IT_IS: Final = "serve it as it is, from a service class or with models.Python"
 
@@ -41,7 +41,7 @@ class SklearnToOnnx:
     source = "sklearn"
     target = "onnx"
     description = "a fitted scikit-learn estimator or pipeline, as .joblib or .pkl"
-    options: ClassVar[Mapping[str, str]] = {
+    options: Mapping[str, str] = {
         "opset": "ONNX opset, 17 unless given",
         "float64": "computes in float64, where float32 is too coarse for a model",
     }
@@ -62,8 +62,6 @@ class SklearnToOnnx:
     ) -> Converted:
         opset, wide = opset_from(options), switch(options, "float64")
         need("skl2onnx")
-        from sklearn.base import is_classifier
-
         _check_fitted(model)
         parts = parts_of(model)
         inputs = inputs_of(
@@ -86,7 +84,7 @@ class SklearnToOnnx:
         notes = _without_lists(converted, answers)
         rename_outputs(converted, dict(zip(names, answers, strict=False)))
         shapes = shaped_by(converted, inputs.arrays)
-        if shapes.get("label") in ((2, 1), (1, 2)) and is_classifier(model):
+        if shapes.get("label") in ((2, 1), (1, 2)):
             flatten_output(converted, "label")
             shapes = shaped_by(converted, inputs.arrays)
         signature = write_onnx(converted, folder, batched=True)
@@ -180,11 +178,12 @@ def _fix(model: Any) -> None:
     del model.opset_import[:]
     for domain, version in domains.items():
         model.opset_import.add(domain=domain, version=version)
+    helper = need("onnx.helper")
     for node in model.graph.node:
         if node.op_type == "StringNormalizer":
-            for attribute in node.attribute:
-                if attribute.name == "locale":
-                    attribute.s = _LOCALE.encode()
+            others = [attribute for attribute in node.attribute if attribute.name != "locale"]
+            del node.attribute[:]
+            node.attribute.extend([*others, helper.make_attribute("locale", _LOCALE)])
 
 
 def _original(

@@ -19,11 +19,11 @@ def answers_of(model: Any) -> dict[str, Answer]:
     from sklearn.base import is_classifier, is_outlier_detector, is_regressor
 
     if is_classifier(model):
-        return {"label": model.predict, **_scores(model)}
+        return {"label": _labels(model.predict), **_scores(model)}
     if is_regressor(model):
         return {"variable": _columns(model.predict)}
     if is_outlier_detector(model):
-        return {"label": _columns(model.predict), "scores": _columns(model.decision_function)}
+        return {"label": model.predict, "scores": _columns(model.decision_function)}
     if hasattr(model, "predict") and hasattr(model, "predict_proba"):
         return {"label": model.predict, "probabilities": model.predict_proba}
     if hasattr(model, "predict") and hasattr(model, "transform"):
@@ -41,6 +41,16 @@ def _scores(model: Any) -> dict[str, Answer]:
     if hasattr(model, "decision_function"):
         return {"scores": _columns(model.decision_function)}
     return {}
+
+
+def _labels(predict: Callable[[Any], Any]) -> Answer:
+    """skl2onnx makes labels that are true, false or whole floats int64."""
+
+    def answer(given: Any) -> NDArray[Any]:
+        values = np.asarray(predict(given))
+        return values.astype(np.int64) if values.dtype.kind in "bf" else values
+
+    return answer
 
 
 def _columns(method: Callable[[Any], Any]) -> Answer:

@@ -68,14 +68,26 @@ def inputs_of(
     if columns is not None and by_column:
         return _many({name: _column(name, values, floats) for name, values in columns.items()})
     if columns is not None and len(columns) > 1:
-        names = [name for name in order if name in columns] or list(columns)
-        return _one(NAME, _table(np.column_stack([columns[name] for name in names]), floats))
+        names = _ordered(list(columns), order)
+        return _one(NAME, _table(np.column_stack([columns[name] for name in names]), floats, features))
     if columns is not None:
         ((name, values),) = columns.items()
-        return _one(name, _table(values, floats))
+        return _one(name, _table(values, floats, features))
     if isinstance(sample, Sequence) and len(sample) == 1 and isinstance(sample[0], np.ndarray):
         sample = sample[0]
-    return _one(NAME, _table(np.asarray(sample), floats))
+    return _one(NAME, _table(np.asarray(sample), floats, features))
+
+
+def _ordered(columns: Sequence[str], order: Sequence[str]) -> Sequence[str]:
+    """The columns in the model's order, where it knows their names; LightGBM has underscores for their blanks."""
+    by_name = {name.replace(" ", "_"): name for name in columns}
+    wanted = [name.replace(" ", "_") for name in order]
+    missing = [name for name in wanted if name not in by_name]
+    if len(missing) == len(wanted):
+        return columns
+    if missing:
+        raise ConversionError(f"the sample has no column {missing[0]!r}", hint=f"it has {', '.join(columns)}")
+    return [by_name[name] for name in wanted]
 
 
 def _one(name: str, array: NDArray[Any]) -> EstimatorInputs:
@@ -128,11 +140,15 @@ def _column(name: str, values: NDArray[Any], floats: type[np.floating[Any]]) -> 
     return values.astype(floats)
 
 
-def _table(values: NDArray[Any], floats: type[np.floating[Any]]) -> NDArray[Any]:
+def _table(values: NDArray[Any], floats: type[np.floating[Any]], features: int | None) -> NDArray[Any]:
+    if values.ndim and not len(values):
+        raise ConversionError("the sample has no rows", hint="one row is enough, more show more")
     if values.dtype.kind in "OSU" and not _all_numbers(values):
         return _text(values)
     if values.ndim != 2:
         raise ConversionError(f"the sample has shape {list(values.shape)}", hint="a table has rows and columns")
+    if features is not None and values.shape[1] != features:
+        raise ConversionError(f"the sample has {values.shape[1]} columns", hint=f"the model takes {features}")
     return values.astype(floats)
 
 

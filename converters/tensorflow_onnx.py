@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
@@ -24,7 +24,7 @@ class TensorFlowToOnnx:
     source = "tensorflow"
     target = "onnx"
     description = "a TensorFlow SavedModel, a folder with saved_model.pb"
-    options: ClassVar[Mapping[str, str]] = {
+    options: Mapping[str, str] = {
         "opset": "ONNX opset, 17 unless given",
         "signature": f"of the SavedModel, {_SIGNATURE} unless given",
     }

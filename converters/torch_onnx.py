@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ class TorchToOnnx:
     source = "torch"
     target = "onnx"
     description = "a PyTorch module or TorchScript file (.pt, .pth); needs a sample"
-    options: ClassVar[Mapping[str, str]] = {
+    options: Mapping[str, str] = {
         "opset": "ONNX opset, 17 unless given",
         "inputs": "names of the inputs, with commas; those of forward unless given",
         "outputs": "names of the outputs, with commas; keys of the module's dictionary, or output, unless given",

@@ -1,9 +1,10 @@
 """XGBoost to ONNX, by onnxmltools: its estimators and its Booster."""
 
 import copy
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ class XGBoostToOnnx:
     source = "xgboost"
     target = "onnx"
     description = "an XGBoost model, as .json, .ubj, .joblib or .pkl"
-    options: ClassVar[Mapping[str, str]] = {}
+    options: Mapping[str, str] = {}
 
     def matches(self, model: object) -> bool:
         return framework_of(model) == "xgboost" and hasattr(model, "predict")
@@ -55,9 +56,11 @@ class XGBoostToOnnx:
         booster = _booster(model)
         inputs = inputs_of(sample, features=booster.num_features(), order=booster.feature_names or ())
         classifies = hasattr(model, "predict_proba")
-        # onnxmltools reads columns as f0, f1 ... only; and knows estimators that rank by their booster.
         plain = copy.deepcopy(model if classifies else booster)
+        # onnxmltools reads columns as f0, f1 ... only.
         _booster(plain).feature_names = None
+        if json.loads(booster.save_config())["learner"]["objective"]["name"].startswith("rank:"):
+            plain = _as_regressor(plain)
         return converted_trees(
             "xgboost",
             lambda types: onnxmltools.convert_xgboost(plain, initial_types=types),
@@ -73,6 +76,13 @@ def _booster(model: Any) -> Any:
     if not model.__sklearn_is_fitted__():
         raise ConversionError(f"{type(model).__name__} is not fitted", hint="call its fit first")
     return model.get_booster()
+
+
+def _as_regressor(booster: Any) -> Any:
+    """onnxmltools takes a Booster that ranks for a classifier; its trees are a regressor's."""
+    regressor = need("xgboost").XGBRegressor()
+    regressor._Booster = booster
+    return regressor
 
 
 def _estimator(model: Any) -> Callable[[Any], dict[str, NDArray[Any]]]:

@@ -204,8 +204,18 @@ class Overloaded(CallError):
 
 
 class BackendUnavailable(CallError):
+    """The service is known, but nothing runs it now.
+
+    Args:
+        retry_after_s: when the caller should try again, in seconds.
+    """
+
     code = "backend_unavailable"
     retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
 
 
 class DeadlineExceeded(CallError):

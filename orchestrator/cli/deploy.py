@@ -12,7 +12,7 @@ from orchestrator.cli.loading import Assignments, Bentoml, ConfigPath, WorkingDi
 from orchestrator.cli.servers import RunningServer, chosen, running_servers
 from orchestrator.cli.tables import say_json, say_table, time_in_words
 from orchestrator.cli.template import TemplateArguments, TemplateFile, read_template
-from orchestrator.deployment import Changed, ServiceCode, StepDone
+from orchestrator.deployment import Changed, ServiceCode, StepDone, check_placement
 from orchestrator.errors import OrchestratorError, SettingsError
 from orchestrator.server.operator import CodeRequest
 from orchestrator.spec import Tag
@@ -59,6 +59,7 @@ def deploy(
         arguments=read_template(arg, arg_file),
     )
     note_dropped(definition)
+    check_placement(definition.spec)
     servers = chosen(definition.spec.name, server, everywhere)
     code = ServiceCode(definition.spec, working_dir.resolve(), take_snapshot(working_dir.resolve()))
     run_deployment_hooks(definition)

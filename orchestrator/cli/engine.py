@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from orchestrator.cli.background import Background
 from orchestrator.cli.command import running_command
 from orchestrator.cli.console import note
+from orchestrator.cli.on_disk import compile_workers, load_order
+from orchestrator.cli.supervision import supervised
 from orchestrator.compiler import Target, plan_repository, write_repository
 from orchestrator.deployment import prepare_repository
 from orchestrator.errors import BackendUnavailable, ServerProcessError, SettingsError
 from orchestrator.sdk import Definition
 from orchestrator.spec import Placement, ServiceSpec
 from orchestrator.triton import Control, TritonBackend, TritonServer, probe_server
+from orchestrator.triton.turns import Turns
 from orchestrator.worker.source import SERVICE_PATH_VARIABLE
 
 __all__ = ["Engine", "engine_for"]
@@ -30,6 +34,9 @@ class Engine:
         repository: that it reads, where that is ours.
         scratch: a folder that goes with it, also where this process is killed; None where there is none.
         process: address of the service's own process, `host:port`, which stands in Triton's place.
+        call_board: file of the cancel board that its workers read, where that Triton is ours.
+        background: runs what goes on beside the front-end, where that Triton is ours.
+        turns: whose turn it is to load a model there; for work of the background.
     """
 
     grpc_url: str | None
@@ -37,6 +44,9 @@ class Engine:
     repository: Path | None = None
     scratch: Path | None = None
     process: str | None = None
+    call_board: Path | None = None
+    background: Background | None = None
+    turns: Turns | None = None
 
 
 @contextmanager
@@ -81,44 +91,52 @@ def _embedded(definition: Definition, working_dir: Path, reloads: bool) -> Gener
             problem = prepare_repository(repository, definition.spec, working_dir)
             if problem is not None:
                 note(problem)
+        compile_workers(repository)
 
     with TritonServer() as server:
         note("starting Triton")
         env = {**definition.spec.environment, SERVICE_PATH_VARIABLE: folder}
-        server.start([], write=write, env=env, log=note)
+        server.start([], write=write, env=env, log=note, hold=True)
         note(f"Triton runs: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics {server.metrics_url}")
         note(f"loading {', '.join(_needed(definition.spec))}")
-        asyncio.run(_load(server, definition.spec, plan.models))
-        yield Engine(server.grpc_url, server.metrics_url, server.own_repository, scratch=server.run_dir)
+        asyncio.run(_load(server))
+        traffic = definition.spec.traffic
+        with (
+            Background("orchestrator-background") as background,
+            supervised(server, traffic, lambda: _load(server), background) as turns,
+        ):
+            yield Engine(
+                server.grpc_url,
+                server.metrics_url,
+                server.own_repository,
+                scratch=server.run_dir,
+                call_board=server.call_board,
+                background=background,
+                turns=turns,
+            )
         note("stopping Triton")
 
 
-async def _load(server: TritonServer, service: ServiceSpec, models: tuple[str, ...]) -> None:
-    """The proof of the server and the models side by side: each waits for a worker process to start.
-
-    Args:
-        models: in the order to load them.
-    """
+async def _load(server: TritonServer) -> None:
+    """The proof of the server and the models side by side: each waits for a worker process to start."""
     control = Control(server.grpc_url)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(probe_server(server.grpc_url))
-            tasks.create_task(_load_models(control, models, {spec.name for spec in service.models}))
+            tasks.create_task(_load_models(control, *load_order(server.own_repository)))
     except ExceptionGroup as group:
         raise _first_of(group) from None
     finally:
         await control.close()
 
 
-async def _load_models(control: Control, models: tuple[str, ...], native: set[str]) -> None:
+async def _load_models(control: Control, native: Sequence[str], others: Sequence[str]) -> None:
     """The models that the service calls, all at once; then the service, and its facades one after the other."""
     async with asyncio.TaskGroup() as tasks:
-        for name in models:
-            if name in native:
-                tasks.create_task(control.load_model(name))
-    for name in models:
-        if name not in native:
-            await control.load_model(name)
+        for name in native:
+            tasks.create_task(control.load_model(name))
+    for name in others:
+        await control.load_model(name)
 
 
 def _first_of(group: BaseException) -> BaseException:

@@ -19,21 +19,31 @@ from typing import Any, Final
 import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
-from uvicorn.supervisors import Multiprocess
 
 from orchestrator.cli.console import say
+from orchestrator.cli.stopping import Frontends, stop_gently
 from orchestrator.engine import Backend, BackendModels
+from orchestrator.engine.health import Health, HealthFile
 from orchestrator.errors import SettingsError
-from orchestrator.server import ACCESS_LOGGER, Extension, FrontendOptions, create_app, create_proxy_app, extension_of
+from orchestrator.server import (
+    ACCESS_LOGGER,
+    Drain,
+    Extension,
+    FrontendOptions,
+    create_app,
+    create_proxy_app,
+    extension_of,
+)
 from orchestrator.spec import Placement, ServiceConfig, ServiceSpec, Ssl
 from orchestrator.triton import TritonBackend, read_metrics
+from orchestrator.triton.supervised import SupervisedBackend
 from orchestrator.worker.instance import load_definition
 from orchestrator.worker.local import LocalBackend
 
 __all__ = ["FrontendPlan", "check_tls", "create", "listen", "run_frontend", "url_of"]
 
-_DRAIN_S: Final = 4
-"""How long requests in flight may take to finish once a stop is asked for."""
+_FLUSH_S: Final = 4
+"""How long connections may take to end once their requests have."""
 _PLAN_VARIABLE: Final = "ORCHESTRATOR_FRONTEND_PLAN"
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -46,6 +56,8 @@ class FrontendPlan(BaseModel):
         working_dir: folder of the user's code, which only a service that is placed on the front-end needs here.
         scratch: folder for what front-end processes share; None for the system's.
         process: address of the service's own process, where that answers its HTTP.
+        call_board: file of the cancel board that Triton's workers read; None where they read none.
+        successor: once this front-end stops another one has the port, so that new connections wait for it.
     """
 
     service: ServiceSpec
@@ -57,6 +69,8 @@ class FrontendPlan(BaseModel):
     allow_internal_urls: bool = False
     scratch: Path | None = None
     process: str | None = None
+    call_board: Path | None = None
+    successor: bool = False
 
 
 def listen(config: ServiceConfig) -> socket.socket:
@@ -116,7 +130,7 @@ def url_of(config: ServiceConfig, sock: socket.socket) -> str:
 
 
 def run_frontend(plan: FrontendPlan, sock: socket.socket) -> None:
-    """Serves until SIGTERM or Ctrl-C; requests in flight get 4 s to finish."""
+    """Serves until SIGTERM or Ctrl-C, and until requests in flight have ended, within `traffic.shutdown_timeout`."""
     url = url_of(plan.service, sock)
     if plan.workers == 1:
         _run_here(plan, sock, lambda: say(f"ready {url}"))
@@ -133,7 +147,11 @@ def create() -> FastAPI:
 def _application(plan: FrontendPlan) -> FastAPI:
     if plan.service.logging.access.enabled:
         _log_access()
-    app = _app_of_apis(plan) if plan.process is None else _app_of_process(plan, plan.process)
+    drain = None
+    if not plan.successor:
+        drain = Drain()
+        stop_gently(drain, plan.service.traffic.shutdown_timeout_s)
+    app = _app_of_apis(plan, drain) if plan.process is None else _app_of_process(plan, plan.process, drain)
     # What has been loaded by now lives as long as we do. A full collection would walk through all of it: up to 200 ms in
     # which no request is answered, seen in every second of load.
     gc.collect()
@@ -141,11 +159,11 @@ def _application(plan: FrontendPlan) -> FastAPI:
     return app
 
 
-def _app_of_process(plan: FrontendPlan, address: str) -> FastAPI:
-    return create_proxy_app(plan.service, address, options=FrontendOptions(processes=plan.workers))
+def _app_of_process(plan: FrontendPlan, address: str, drain: Drain | None) -> FastAPI:
+    return create_proxy_app(plan.service, address, options=FrontendOptions(processes=plan.workers, drain=drain))
 
 
-def _app_of_apis(plan: FrontendPlan) -> FastAPI:
+def _app_of_apis(plan: FrontendPlan, drain: Drain | None) -> FastAPI:
     metrics_url = plan.metrics_url
     backend: Backend
     if plan.service.placement is Placement.FRONTEND:
@@ -154,7 +172,8 @@ def _app_of_apis(plan: FrontendPlan) -> FastAPI:
         extension = extension_of(definition.cls, local.running.instance)
     else:
         assert plan.grpc_url is not None
-        backend, extension = TritonBackend(plan.grpc_url), Extension()
+        triton = TritonBackend(plan.grpc_url, board=plan.call_board)
+        backend, extension = SupervisedBackend(triton, _health_of(plan)), Extension()
     return create_app(
         plan.service,
         backend,
@@ -163,6 +182,8 @@ def _app_of_apis(plan: FrontendPlan) -> FastAPI:
             max_body_bytes=plan.max_body_bytes,
             processes=plan.workers,
             allow_internal_urls=plan.allow_internal_urls,
+            drain=drain,
+            health=health.read if (health := _health_of(plan)) else Health,
         ),
         engine_metrics=(lambda: read_metrics(metrics_url)) if metrics_url else None,
     )
@@ -172,7 +193,13 @@ def _models_of(plan: FrontendPlan) -> BackendModels | None:
     """What runs the models of a service that is placed on the front-end; None where it has none."""
     if plan.grpc_url is None:
         return None
-    return BackendModels(TritonBackend(plan.grpc_url), timeout_s=plan.service.traffic.timeout_s)
+    backend = SupervisedBackend(TritonBackend(plan.grpc_url), _health_of(plan))
+    return BackendModels(backend, timeout_s=plan.service.traffic.timeout_s)
+
+
+def _health_of(plan: FrontendPlan) -> HealthFile | None:
+    """What is known of the Triton, where it is ours."""
+    return None if plan.grpc_url is None or plan.scratch is None else HealthFile(plan.scratch)
 
 
 def _worker_index() -> int:
@@ -218,7 +245,7 @@ def _config(app: Any, plan: FrontendPlan, **options: Any) -> uvicorn.Config:
         app,
         log_level="warning",
         access_log=False,
-        timeout_graceful_shutdown=_DRAIN_S,
+        timeout_graceful_shutdown=_FLUSH_S,
         server_header=False,
         backlog=plan.service.backlog,
         workers=plan.workers,
@@ -228,7 +255,8 @@ def _config(app: Any, plan: FrontendPlan, **options: Any) -> uvicorn.Config:
 
 def _run_here(plan: FrontendPlan, sock: socket.socket, announce: Callable[[], None]) -> None:
     async def main() -> None:
-        server = _Announcing(_config(_application(plan), plan))
+        # Made where uvicorn listens to signals already.
+        server = _Announcing(_config(lambda: _application(plan), plan, factory=True))
         server.announce = announce
         await server.serve(sockets=[sock])
 
@@ -249,7 +277,7 @@ def _run_several(plan: FrontendPlan, sock: socket.socket, url: str) -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counters)
         config = _config(f"{__name__}:create", plan, factory=True)
         threading.Thread(target=_announce_when_ready, args=(url,), daemon=True).start()
-        Multiprocess(config, sockets=[sock]).run()
+        Frontends(config, sockets=[sock], within_s=plan.service.traffic.shutdown_timeout_s).run()
 
 
 def _announce_when_ready(url: str) -> None:

@@ -8,6 +8,7 @@ from orchestrator import __version__
 from orchestrator.cli import config as config_command
 from orchestrator.cli import convert as convert_command
 from orchestrator.cli import deploy as deploy_command
+from orchestrator.cli import explain as explain_command
 from orchestrator.cli import export as export_command
 from orchestrator.cli import models as models_command
 from orchestrator.cli import serve as serve_command
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command("serve")(serve_command.serve)
 app.command("export")(export_command.export)
+app.command("explain")(explain_command.explain_service)
 app.command("deploy")(deploy_command.deploy)
 app.command("rollback")(deploy_command.rollback)
 app.command("convert")(convert_command.convert)

@@ -1,10 +1,10 @@
-"""The socket on which a running server takes an operator's orders, and the thread that answers there."""
+"""The socket on which a running server takes an operator's orders, in the background."""
 
 import contextlib
 import os
 import socket
-import threading
 from collections.abc import Generator, Iterator
+from concurrent.futures import wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -40,7 +40,7 @@ def operated(definition: Definition, engine: Engine, url: str, *, reloads: bool)
         url: of the front-end.
         reloads: the server takes new code by itself.
     """
-    if engine.repository is None or engine.scratch is None or engine.grpc_url is None:
+    if engine.repository is None or engine.scratch is None or engine.grpc_url is None or engine.background is None:
         yield
         return
     grpc_url, models = engine.grpc_url, models_of(definition.cls)
@@ -53,6 +53,7 @@ def operated(definition: Definition, engine: Engine, url: str, *, reloads: bool)
         connect=lambda: Control(grpc_url),
         store=default_store,
         resolve=resolve,
+        turns=engine.turns,
     )
     with short_path(engine.scratch / SOCKET) as path, socket.socket(socket.AF_UNIX) as sock:
         sock.bind(path)
@@ -66,14 +67,12 @@ def operated(definition: Definition, engine: Engine, url: str, *, reloads: bool)
             timeout_graceful_shutdown=1,
         )
         server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, name="operator", daemon=True)
-        thread.start()
+        serving = engine.background.start(server.serve(sockets=[sock]))
         try:
             yield
         finally:
             server.should_exit = True
-            thread.join(_STOP_S)
-            if thread.is_alive():
+            if not wait((serving,), _STOP_S).done:
                 note("a deployment is under way; it ends with Triton")
 
 

@@ -44,6 +44,7 @@ def run_reloading(plan: FrontendPlan, sock: socket.socket, engine: Engine, expor
         engine: with the repository that its Triton reads.
         export_command: arguments of `orchestrator` that write the service there.
     """
+    plan = plan.model_copy(update={"successor": True})
     if engine.repository is None:
         if engine.grpc_url is not None:
             raise SettingsError("--reload needs a Triton of its own", hint="leave out --triton")

@@ -99,6 +99,7 @@ def serve(
                     workers=workers,
                     allow_internal_urls=allow_internal_urls,
                     process=engine.process,
+                    call_board=engine.call_board,
                 )
                 try:
                     with operated(definition, engine, url_of(definition.spec, sock), reloads=reload):

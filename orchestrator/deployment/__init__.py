@@ -2,7 +2,7 @@
 
 from orchestrator.deployment.code import ServiceCode, prepare_repository
 from orchestrator.deployment.deployer import Deployer
-from orchestrator.deployment.serving import Serving
+from orchestrator.deployment.serving import Serving, check_placement
 from orchestrator.deployment.steps import Changed, ModelStatus, Report, ServerStatus, Step, StepDone
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "Serving",
     "Step",
     "StepDone",
+    "check_placement",
     "prepare_repository",
 ]

@@ -18,6 +18,7 @@ from orchestrator.sdk.native import Resolved
 from orchestrator.spec import Tag
 from orchestrator.store import Store
 from orchestrator.triton.control import ModelState
+from orchestrator.triton.turns import Turns
 
 __all__ = ["Deployer"]
 
@@ -37,6 +38,7 @@ class Deployer:
         resolve: finds a version of a native model: (attribute of the service's class, tag of the stored model).
         drain_s: how long a deployment waits for the calls of the version before; they go on after that, too.
         wait_s: how long a deployment waits for another one to end.
+        turns: whose turn it is to load a model, shared with whoever else loads some.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Deployer:
         resolve: Callable[[str, Tag], Resolved],
         drain_s: float = _DRAIN_S,
         wait_s: float = _WAIT_S,
+        turns: Turns | None = None,
     ) -> None:
         self.serving = serving
         self._connect = connect
@@ -55,6 +58,7 @@ class Deployer:
         self._resolve = resolve
         self._drain_s = drain_s
         self._wait_s = wait_s
+        self._turns = turns or Turns()
         self._lock = asyncio.Lock()
         self._under_way = ""
 
@@ -75,7 +79,7 @@ class Deployer:
             swaps = [await asyncio.to_thread(self._to_version, target, found) for target in targets]
             changed = await self._perform(targets, swaps, report)
             await asyncio.to_thread(self._record, found, "deployed", changed)
-            return changed
+            return await asyncio.to_thread(self._with_next_start, found, changed)
 
     async def deploy_code(self, code: ServiceCode, report: Report) -> list[Changed]:
         """New code of the service: the next version of its Triton model, with the models that serve now.
@@ -104,9 +108,10 @@ class Deployer:
             swaps = [await asyncio.to_thread(to_before, target, name) for target in targets]
             changed = await self._perform(targets, swaps, report)
             tag = next((_tag_of(target, name) for target in targets if name in target.stored), None)
-            if tag is not None:
-                await asyncio.to_thread(self._record, tag, "rolled back", changed)
-            return changed
+            if tag is None:
+                return changed
+            await asyncio.to_thread(self._record, tag, "rolled back", changed)
+            return await asyncio.to_thread(self._with_next_start, tag, changed)
 
     async def status(self, url: str, pid: int) -> ServerStatus:
         """What serves now, and what a rollback leads to.
@@ -154,10 +159,10 @@ class Deployer:
                     changed.append(_unchanged(target))
                     continue
                 try:
-                    changed.append(await perform(swap, triton, report, drain_s=self._drain_s))
+                    changed.append(await perform(swap, triton, report, turns=self._turns, drain_s=self._drain_s))
                 except OrchestratorError:
                     for each in reversed(done):
-                        await perform(each.back, triton, report, drain_s=self._drain_s)
+                        await perform(each.back, triton, report, turns=self._turns, drain_s=self._drain_s)
                     raise
                 done.append(swap)
         return changed
@@ -183,6 +188,18 @@ class Deployer:
         if moved:
             with contextlib.suppress(OrchestratorError):
                 self._store().record_event(tag.name, kind, tag.version, detail)
+
+    def _with_next_start(self, now: Tag, changed: Sequence[Changed]) -> list[Changed]:
+        """With a note where the class asks for what is another version by now: the next start would serve that one."""
+        service = self.serving.service
+        asked = [each.requested for each in service.models if each.requested is not None]
+        asked += [each.requested for each in service.stored]
+        notes = []
+        with contextlib.suppress(OrchestratorError):
+            for requested in dict.fromkeys(asked):
+                if Tag.of(requested).name == now.name and (then := self._find(Tag.of(requested))) != now:
+                    notes.append(f"the next start of {service.name} takes {then}, which is what {requested} means")
+        return [each.model_copy(update={"notes": (*each.notes, *notes)}) for each in changed]
 
     @contextlib.asynccontextmanager
     async def _turn(self, what: str) -> AsyncGenerator[None, None]:

@@ -12,7 +12,7 @@ from orchestrator.errors import DeploymentError
 from orchestrator.formats import MODEL_SPEC_FILE
 from orchestrator.spec import SPEC_FILE, NativeModelSpec, Placement, ServiceSpec, Tag
 
-__all__ = ["NativeTarget", "ServiceTarget", "Serving", "Target"]
+__all__ = ["NativeTarget", "ServiceTarget", "Serving", "Target", "check_placement"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,17 @@ Target = NativeTarget | ServiceTarget
 def _served(folder: ModelFolder, what: str) -> Served:
     since = datetime.fromtimestamp((folder.place / "config.pbtxt").stat().st_mtime, UTC)
     return Served(version=folder.serving, what=what, config=folder.config, since=since)
+
+
+def check_placement(service: ServiceSpec) -> None:
+    """Raises: DeploymentError where the service's code does not run in a worker of Triton's, which can be exchanged."""
+    if service.placement is Placement.FRONTEND:
+        raise DeploymentError(
+            f"{service.name} runs on the front-end, where code cannot be exchanged under way",
+            hint="start the server again, or serve it with --reload; the models that Triton runs for it can be deployed",
+        )
+    if service.placement is Placement.COMMAND:
+        raise DeploymentError(f"{service.name} is a process of its own", hint="start the server again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +169,8 @@ class Serving:
         for target in self.targets:
             if isinstance(target, ServiceTarget):
                 return target
-        raise DeploymentError(
-            f"{self.service.name} runs on the front-end, where code cannot be exchanged under way",
-            hint="start the server again, or serve it with --reload; the models that Triton runs for it can be deployed",
-        )
+        check_placement(self.service)
+        raise DeploymentError(f"{self.service.name} has no model of its own here", hint="start the server again")
 
     def _names(self) -> Iterator[str]:
         names = {self.service.name} if self.service.placement is Placement.TRITON else set[str]()

@@ -14,6 +14,7 @@ from orchestrator.deployment.history import History
 from orchestrator.deployment.steps import Changed, Report, Step, StepDone
 from orchestrator.errors import DeploymentError, OrchestratorError, ServerProcessError
 from orchestrator.triton.control import ModelState
+from orchestrator.triton.turns import Turns
 
 __all__ = ["Loader", "Swap", "perform"]
 
@@ -50,10 +51,11 @@ class Swap:
         return Swap(self.folder, self.after, self.before)
 
 
-async def perform(swap: Swap, triton: Loader, report: Report, *, drain_s: float) -> Changed:
+async def perform(swap: Swap, triton: Loader, report: Report, *, turns: Turns, drain_s: float) -> Changed:
     """Makes Triton and the disk serve the version that `swap.after` has on top.
 
     Args:
+        turns: nobody else loads the model until Triton and the disk say the same.
         drain_s: how long to wait for the old version's calls; they go on after that, too.
 
     Raises:
@@ -74,25 +76,26 @@ async def perform(swap: Swap, triton: Loader, report: Report, *, drain_s: float)
             await asyncio.to_thread(folder.stage, new.version, swap.write)
     elif not folder.version(new.version).is_dir():
         raise DeploymentError(f"{folder.name}: the folder of version {new.version} is gone", hint="deploy it again")
-    try:
-        async with step(Step.LOAD):
-            await triton.load_model(folder.name, as_json(new.config))
-    except ServerProcessError as error:
-        if swap.write is not None:
-            await asyncio.to_thread(folder.discard, new.version)
-        raise DeploymentError(
-            f"{new.what} is not deployed: {error.message}; {old.what} goes on", hint=error.hint
-        ) from error
-    try:
-        async with step(Step.CONFIGURE):
-            # The history first: one that is a step ahead of the config is known for what it is (`History.settled`).
-            folder.keep_history(swap.after)
-            folder.serve(new.config)
-        async with step(Step.CONFIRM):
-            await _confirm(triton, folder.name, new.version)
-    except OrchestratorError:
-        await _return(swap, triton)
-        raise
+    async with turns.of(folder.name):
+        try:
+            async with step(Step.LOAD):
+                await triton.load_model(folder.name, as_json(new.config))
+        except ServerProcessError as error:
+            if swap.write is not None:
+                await asyncio.to_thread(folder.discard, new.version)
+            raise DeploymentError(
+                f"{new.what} is not deployed: {error.message}; {old.what} goes on", hint=error.hint
+            ) from error
+        try:
+            async with step(Step.CONFIGURE):
+                # The history first: one that is a step ahead of the config is known for what it is (`History.settled`).
+                folder.keep_history(swap.after)
+                folder.serve(new.config)
+            async with step(Step.CONFIRM):
+                await _confirm(triton, folder.name, new.version)
+        except OrchestratorError:
+            await _return(swap, triton)
+            raise
     async with step(Step.DRAIN) as notes:
         drained = old.version == new.version or await _drained(triton, folder.name, old.version, drain_s)
         if not drained:

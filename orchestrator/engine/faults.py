@@ -24,10 +24,13 @@ from orchestrator.errors import (
     ServiceFault,
 )
 
-__all__ = ["TAIL_MARK", "error_of_status", "worker_details"]
+__all__ = ["TAIL_MARK", "WORKER_DIED", "error_of_status", "worker_details"]
 
 TAIL_MARK: Final = "\n\x1e"
 """Between the sentence and the JSON of a worker's error."""
+
+WORKER_DIED: Final = re.compile(r"Stub process '.*' is not healthy")
+"""What Triton says of a call that met a dead worker: one that was inside it, and any that it gave to it afterwards."""
 
 _REQUEST_ID = re.compile(r"^\[request id: .*?\] ")
 
@@ -57,8 +60,10 @@ def _rule(codes: str | tuple[str, ...], text: str, error: type[CallError], messa
 _RULES = (
     _rule(("NOT_FOUND", "UNAVAILABLE", "UNKNOWN"), r"unknown model: '.*' is not found",
           EndpointNotFound, "there is no such model"),
-    _rule(("INTERNAL", "UNKNOWN"), r"Stub process '.*' is not healthy",
+    _rule(("INTERNAL", "UNKNOWN"), WORKER_DIED.pattern,
           BackendUnavailable, "the model's worker process has died"),
+    _rule(("INTERNAL", "UNKNOWN"), r"Failed to increase the shared memory pool size",
+          BackendUnavailable, "the server's shared memory (/dev/shm) has no room for these tensors"),
     _rule("INTERNAL", r"Failed for execute the inference request\. Model '.*' is not ready",  # from inside of Triton
           BackendUnavailable, "the model is not loaded"),
     _rule(("UNAVAILABLE", "UNKNOWN"), r"[Ee]xceeds maximum queue size", Overloaded, "the model's queue is full"),

@@ -79,6 +79,7 @@ class Health(Frozen):
         whole: the server itself; where it does not answer no model does.
         models: those that are not as they should be.
         losses: the last of them, in their order.
+        deaths: model -> how many of its workers have died.
         heals: what -> how often it was put right.
     """
 
@@ -86,6 +87,7 @@ class Health(Frozen):
     whole: ModelHealth = ModelHealth()
     models: Mapping[str, ModelHealth] = {}
     losses: tuple[Loss, ...] = ()
+    deaths: Mapping[str, int] = {}
     heals: Mapping[str, int] = {}
 
     def of(self, model: str) -> ModelHealth:

@@ -8,8 +8,9 @@ The page is `/dev/shm/<server's id>-beat-<pid>`, so that it goes with the server
     u64 turn      last sign of life, nanoseconds of the machine's monotonic clock
     u64 since     begin of the oldest piece of work that runs now, same clock; 0 for none
     u32 calls     that it has
-    u32 count     of the marks that follow; all bits set: more than there is room for
-    u32 mark ...  CRC of the id of a call that it has begun; 0 for an empty place
+    u32 full      not 0: it has begun more calls at once than there are places
+    u32 mark ...  CRC of the id of a call that it has begun, also of the last ones that have ended: the answer may be on
+                  its way; 0 for an empty place
 """
 
 import contextlib
@@ -19,23 +20,24 @@ import struct
 import threading
 import time
 import zlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-__all__ = ["SERVER_ID_VARIABLE", "Beat", "Heartbeat", "beat_path", "beats_of", "was_begun"]
+__all__ = ["SERVER_ID_VARIABLE", "TURN_S", "Beat", "Heartbeat", "beat_path", "beats_of", "was_begun"]
 
 SERVER_ID_VARIABLE: Final = "ORCHESTRATOR_SERVER"
 """Carries the server's id into every process below Triton, so that a stray one can be told from anything else."""
 _SHM: Final = Path("/dev/shm")  # noqa: S108
 _BYTES: Final = 4096
 _HEAD: Final = struct.Struct("<QQII")
-_CALLS, _COUNT, _MARKS = range(4, 7)
+_CALLS, _FULL, _MARKS = range(4, 7)
 """Places among the page's words of 32 bits."""
 _PLACES: Final = _BYTES // 4 - _MARKS
-_TOO_MANY: Final = 0xFFFFFFFF
-_TICK_S: Final = 0.5
+TURN_S: Final = 0.5
+"""How often a living worker says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,8 @@ class Beat:
         """Of a worker, dead or alive; None where it says nothing, or its page has been removed."""
         try:
             page = beat_path(server_id, pid).read_bytes()
-            turn_ns, since_ns, calls, count = _HEAD.unpack_from(page)
-            marks = None
-            if count != _TOO_MANY:
-                marks = frozenset(struct.unpack_from(f"<{count}I", page, _HEAD.size)) - {0}
+            turn_ns, since_ns, calls, full = _HEAD.unpack_from(page)
+            marks = None if full else frozenset(struct.unpack_from(f"<{_PLACES}I", page, _HEAD.size)) - {0}
         except (OSError, struct.error):
             return None
         return cls(turn_ns, since_ns, calls, marks)
@@ -111,8 +111,8 @@ class Heartbeat:
         self._words = memoryview(self._times.obj).cast("I")
         self._is_read = page is not None
         self._work: dict[object, int] = {}
-        self._free: list[int] = []
-        self._used = 0
+        self._next = 0
+        self._free = deque(range(_MARKS, _MARKS + _PLACES))
         self._closed = threading.Event()
 
     def turn(self) -> None:
@@ -129,12 +129,13 @@ class Heartbeat:
             threading.Thread(target=self._turn_on, name="orchestrator-heartbeat", daemon=True).start()
 
     def begin(self, request_ids: Sequence[str]) -> None:
-        """Takes some calls. Triton has the answers to all before them by now."""
-        words, count = self._words, len(request_ids)
-        for place, request_id in enumerate(request_ids[:_PLACES], _MARKS):
-            words[place] = _mark(request_id)
-        words[_COUNT] = count if count <= _PLACES else _TOO_MANY
-        words[_CALLS] = count
+        """Takes some calls."""
+        words = self._words
+        for request_id in request_ids:
+            words[_MARKS + self._next] = _mark(request_id)
+            self._next = (self._next + 1) % _PLACES
+        words[_CALLS] = len(request_ids)
+        words[_FULL] |= len(request_ids) > _PLACES
         self.progress()
 
     def progress(self) -> None:
@@ -142,23 +143,22 @@ class Heartbeat:
         self._times[1] = time.monotonic_ns()
 
     def end(self) -> None:
-        """They have ended. Their marks stay: Triton has yet to take the answers."""
+        """They have ended."""
         self._times[1] = 0
         self._words[_CALLS] = 0
 
     @contextlib.contextmanager
     def call(self, request_id: str) -> Iterator[None]:
-        """Inside, one of many calls that run side by side; Triton has its answer when it is left."""
-        words, place = self._words, self._take_place()
-        if place is not None:
-            words[place] = _mark(request_id)
+        """Inside, one of many calls that run side by side."""
+        words = self._words
+        place = self._free.popleft() if self._free else _FULL  # for good: nobody knows when what has no mark has ended
+        words[place] = _mark(request_id)
         words[_CALLS] += 1
         try:
             yield
         finally:
             words[_CALLS] -= 1
-            if place is not None:
-                words[place] = 0
+            if place != _FULL:
                 self._free.append(place)
 
     @contextlib.contextmanager
@@ -180,18 +180,8 @@ class Heartbeat:
             self._path.unlink(missing_ok=True)
 
     def _turn_on(self) -> None:
-        while not self._closed.wait(_TICK_S):
+        while not self._closed.wait(TURN_S):
             self.turn()
-
-    def _take_place(self) -> int | None:
-        if self._free:
-            return self._free.pop()
-        if self._used >= _PLACES:
-            self._words[_COUNT] = _TOO_MANY  # for good: of what has no mark nobody knows that it has ended
-            return None
-        self._used += 1
-        self._words[_COUNT] = max(self._words[_COUNT], self._used)
-        return _MARKS + self._used - 1
 
 
 def _mark(request_id: str) -> int:

@@ -234,7 +234,7 @@ FRAMEWORKS: Final = {
             partial(read_object, "keras"),
             (".keras", ".h5"),
             ModelFormat.PYTHON,
-            methods=("predict",),
+            methods=("__call__",),  # `predict` writes a bar to standard output each time
             packages=("keras", "tensorflow"),
         ),
         Framework("tensorflow", _write_tensorflow, _read_tensorflow, packages=("tensorflow",)),

@@ -105,9 +105,7 @@ def prove(
 def _call(model: Any, framework: str, method: str) -> Callable[..., Any]:
     if framework in ("torch", "torchscript"):
         return lambda *arrays: _call_torch(model, arrays)
-    found = getattr(model, method, None)
-    if not callable(found):
-        raise StoreError(f"a {type(model).__name__} has no method {method!r}", hint="name one in signatures=")
+    found = getattr(model, method)
     if framework == "xgboost" and type(model).__name__ == "Booster":
         from xgboost import DMatrix
 
@@ -131,7 +129,8 @@ def _names(model: Any, method: str, *, script: bool) -> list[str]:
     """Names of the positional parameters; Triton's convention for TorchScript, which has none."""
     if script:
         return []
-    function = model.forward if method == "__call__" and hasattr(model, "forward") else getattr(model, method)
+    written = ("forward", "call") if method == "__call__" else ()  # by users of torch and of Keras
+    function = next((getattr(model, name) for name in (*written, method) if hasattr(model, name)), model)
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

@@ -1,19 +1,21 @@
 """`save_model`: a trained model in one line; its ONNX, and the proof of it, beside it where that is asked for."""
 
+import filecmp
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from orchestrator.errors import ConversionError, DefinitionError, StoreError
+from orchestrator.errors import ConversionError, DefinitionError, OrchestratorError, StoreError
 from orchestrator.formats import SAMPLE_FILE, Sample, read_signature, write_sample
 from orchestrator.models.extras import Signatures, extras_of, write_custom_objects
 from orchestrator.models.faults import as_store_error
-from orchestrator.models.frameworks import framework_of
+from orchestrator.models.frameworks import Framework
 from orchestrator.models.proving import Given, prove, run_model
-from orchestrator.models.sources import Source, kind_of, source_of
+from orchestrator.models.sources import Source, kind_of, require_framework, source_of
 from orchestrator.models.stored import PARITY_FILE, Model
 from orchestrator.models.stores import default_store
 from orchestrator.models.tags import TagLike, tag_of
@@ -140,13 +142,13 @@ def _convert(
     converter = find_converter(source.kind, to)
     if tell and source.path is not None:
         tell(f"reading {source.path.name}")
-    value = source.value if source.path is None else converter.load(source.path)
-    # Some converters read a folder themselves.
-    if not isinstance(value, Path) and not converter.matches(value):
-        raise ConversionError(
-            f"a {kind_of(value)} is no model of {source.kind}", hint="name the framework that made it"
-        )
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch, _told(source, to):
+        value = source.value if source.path is None else converter.load(source.path)
+        # Some converters read a folder themselves.
+        if not isinstance(value, Path) and not converter.matches(value):
+            raise ConversionError(
+                f"a {kind_of(value)} is no model of {source.kind}", hint="name the framework that made it"
+            )
         place = Path(scratch, "converted")
         made = convert(value, converter, place, sample=sample, options=options, tolerance=allowed, progress=tell)
         if source.kind != to:  # of an ONNX made smaller, the smaller one is the model
@@ -164,10 +166,25 @@ def _convert(
     )
 
 
+@contextmanager
+def _told(source: Source, to: str) -> Iterator[None]:
+    """One line of whatever a converter raises, and it may be anybody's: tracebacks are for those who look for them."""
+    try:
+        yield
+    except OrchestratorError:
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), "")
+        what = source.path or kind_of(source.value)
+        raise ConversionError(f"{source.kind} -> {to} failed for {what}: {type(error).__name__}: {reason}") from error
+
+
 def _move(converted: Path, folder: Path) -> None:
     for file in sorted(each for each in converted.rglob("*") if each.is_file()):
         target = folder / file.relative_to(converted)
         if target.exists():
+            if filecmp.cmp(file, target, shallow=False):  # a tokenizer that both need
+                continue
             raise ConversionError(
                 f"the model has a file {target.name} of its own, where the converted one would be",
                 hint="save that file instead, or move it away",
@@ -191,15 +208,14 @@ def _keep(
     tolerance = (allowed.relative, allowed.absolute) if allowed else _USUAL_TOLERANCE
     if row is None and file == "model.py":
         return _Facts(ModelFormat.PYTHON, file, signature=signature or _readable(folder, ModelFormat.PYTHON, file))
-    if row is None or row.format is None:
+    value = source.value
+    if row is not None and row.format is ModelFormat.PYTHON:
+        value = source.read(folder, file)
+        method = _method_of(value, row, method)
+    if row is None or row.format is None or (row.name == "pickle" and not method):
         if sample is not None:
             raise StoreError("nothing here can run this model, so sample= says nothing of it", hint="to='onnx'")
         return _Facts(file=file or None, signature=signature, tolerance=tolerance)
-    value = source.read(folder, file) if row.format is ModelFormat.PYTHON else source.value
-    found = framework_of(value)
-    if found is not None and found is not row and row.name != "pickle":
-        raise StoreError(f"a {kind_of(value)} is no model of {row.name}", hint=f"framework={found.name!r}")
-    method = method or row.method_of(value)
     if signature is None and row.format in (ModelFormat.ONNX, ModelFormat.TENSORRT):
         signature = (_readable if row.format is ModelFormat.TENSORRT else _read)(folder, row.format, file)
     proof = None
@@ -221,6 +237,16 @@ def _keep(
             tolerance=tolerance,
         )
     return _Facts(row.format, file, method, signature, tolerance, proof)
+
+
+def _method_of(value: Any, row: Framework, asked: str) -> str:
+    """What a call of a Python model runs; "" for a pickle that nobody will call."""
+    require_framework(value, row)
+    method = asked or row.method_of(value)
+    if callable(getattr(value, method or "", None)) or (row.name == "pickle" and not asked):
+        return method
+    words = repr(asked) if asked else " or ".join(map(repr, row.methods))
+    raise StoreError(f"a {kind_of(value)} has no method {words}", hint="signatures={'method': {}} names another")
 
 
 def _read(folder: Path, format: ModelFormat, file: str) -> ModelSignature:

@@ -6,13 +6,19 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
-from orchestrator.errors import StoreError
+from orchestrator.errors import OrchestratorError, StoreError
 from orchestrator.models.faults import as_store_error
 from orchestrator.models.frameworks import Framework, framework_of, named_framework
 from orchestrator.models.user_files import framework_of_file, framework_of_kind
 
-__all__ = ["Source", "kind_of", "source_of"]
+__all__ = ["Source", "kind_of", "require_framework", "source_of"]
 
+_KEEPS_TOO: Final = {
+    "sklearn": ("xgboost", "lightgbm"),
+    "tensorflow": ("keras",),
+    "torch": ("huggingface", "sentence_transformers"),
+}
+"""Framework -> others whose objects it can keep, where the user says so."""
 _CONVERTER_OF: Final = {"torchscript": "torch"}
 """Framework -> source of its converters, where they go by another name."""
 
@@ -36,8 +42,7 @@ class Source:
     def write(self, folder: Path) -> str:
         """Puts its own files into a folder; returns the name of the one that is the model, "" where there is no such one."""
         if self.path is None:
-            assert self.row is not None
-            return self.row.write(self.value, folder)
+            return self._write_object(folder)
         if self.row is not None:
             return self.row.copy(self.path, folder)
         if self.path.is_dir():
@@ -45,6 +50,17 @@ class Source:
             return "model.py" if (folder / "model.py").is_file() else ""
         shutil.copyfile(self.path, folder / self.path.name)
         return self.path.name
+
+    def _write_object(self, folder: Path) -> str:
+        assert self.row is not None
+        try:
+            return self.row.write(self.value, folder)
+        except OrchestratorError:
+            raise
+        except Exception as error:  # whatever a framework raises
+            reason = " ".join(str(error).split())[:300]
+            what = f"a {kind_of(self.value)} cannot be kept as a model of {self.row.name}"
+            raise StoreError(f"{what}: {type(error).__name__}: {reason}") from error
 
     def read(self, folder: Path, file: str) -> Any:
         """The object, from the file that was written where there is none in memory."""
@@ -70,7 +86,20 @@ def source_of(model: Any, framework: str | None, to: str | None) -> Source:
         raise StoreError(
             f"no framework that is known has made a {kind_of(model)}", hint="framework='pickle' pickles anything"
         )
+    require_framework(model, row)
     return Source(_CONVERTER_OF.get(row.name, row.name), row, value=model)
+
+
+def require_framework(value: object, row: Framework) -> None:
+    """Refuses an object that another framework made.
+
+    Raises:
+        StoreError: it is of one that we know, and that the row's does not keep.
+    """
+    found = framework_of(value)
+    if found is None or found is row or row.name == "pickle" or found.name in _KEEPS_TOO.get(row.name, ()):
+        return
+    raise StoreError(f"a {kind_of(value)} is no model of {row.name}", hint=f"framework={found.name!r}")
 
 
 def _file_of(path: Path, framework: str | None, to: str | None) -> Source:

@@ -74,6 +74,7 @@ class Definition:
         configuration: where each value of the spec's configuration comes from; None where the spec was read from a
             document.
         models: name of a Triton model -> its files, for the models that the class declares; empty in a worker.
+        placement_reason: of `spec.placement`, as a clause; empty where the spec was read from a document.
     """
 
     cls: type
@@ -81,3 +82,4 @@ class Definition:
     apis: Mapping[str, ApiBinding]
     configuration: Configuration | None = None
     models: "Mapping[str, ModelFiles]" = dataclasses.field(default_factory=dict)
+    placement_reason: str = ""

@@ -1,14 +1,27 @@
 """Where a service's methods run: async code that only brings others together on the front-end, what computes in Triton."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from orchestrator.errors import DefinitionError
 from orchestrator.spec import ApiSpec, Placement
 
-__all__ = ["place"]
+__all__ = ["Placed", "place"]
 
 
-def place(asked: Placement | None, *, mounts: bool, models: bool, apis: Sequence[ApiSpec], gpu: bool) -> Placement:
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A decision.
+
+    Attributes:
+        why: the rule that made it, as a clause: `it has the sync API classify`.
+    """
+
+    where: Placement
+    why: str
+
+
+def place(asked: Placement | None, *, mounts: bool, models: bool, apis: Sequence[ApiSpec], gpu: bool) -> Placed:
     """Where the methods of a service run.
 
     Args:
@@ -26,6 +39,14 @@ def place(asked: Placement | None, *, mounts: bool, models: bool, apis: Sequence
             hint="take the placement away, or the application",
         )
     if asked is not None:
-        return asked
-    only_async = all(api.is_async for api in apis)
-    return Placement.FRONTEND if mounts or (models and only_async and not gpu) else Placement.TRITON
+        return Placed(asked, f"@service(placement={asked.value!r}) says so")
+    if mounts:
+        return Placed(Placement.FRONTEND, "it mounts an application, which shares its instance")
+    if not models:
+        return Placed(Placement.TRITON, "it declares no models: its methods do the work")
+    if gpu:
+        return Placed(Placement.TRITON, "it asks for a GPU")
+    sync = [api.name for api in apis if not api.is_async]
+    if sync:
+        return Placed(Placement.TRITON, f"it has the sync API{'s' if len(sync) > 1 else ''} {', '.join(sync)}")
+    return Placed(Placement.FRONTEND, "it declares models, and all its APIs are async")

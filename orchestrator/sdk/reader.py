@@ -109,7 +109,7 @@ def read_service(
     native, files = read_models(cls, name, models)
     check_names(cls, name, [api.name for api in apis], native)
     try:
-        placement = place(
+        placed = place(
             options.placement,
             mounts=bool(mounts_of(cls)),
             models=bool(native),
@@ -124,13 +124,13 @@ def read_service(
         doc=inspect.getdoc(cls) if cls.__doc__ else None,
         apis=apis,
         checks=tuple(binding.spec for binding in checks),
-        placement=placement,
+        placement=placed.where,
         models=native,
         stored=stored_models(cls),
         **dict(configuration.config),
     )
     by_name = {binding.spec.name: binding for binding in [*bindings, *checks]}
-    return Definition(cls, spec, by_name, configuration, files)
+    return Definition(cls, spec, by_name, configuration, files, placed.why)
 
 
 def _configured(cls: type, name: str, layer: Layer, overrides: Sequence[Layer] | None) -> Configuration:
@@ -173,7 +173,7 @@ def _read_command(
         placement=Placement.COMMAND,
         **dict(configuration.config),
     )
-    return Definition(cls, spec, {}, configuration)
+    return Definition(cls, spec, {}, configuration, placement_reason=f"it has {why}")
 
 
 def _read_check(cls: type, name: str, takes: type | None, gives: type) -> ApiBinding:

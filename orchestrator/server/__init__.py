@@ -2,11 +2,13 @@
 
 from orchestrator.server.access import ACCESS_LOGGER
 from orchestrator.server.app import FrontendOptions, create_app, create_proxy_app
+from orchestrator.server.drain import Drain
 from orchestrator.server.mounts import Extension, extension_of
 from orchestrator.server.proxy import Upstream
 
 __all__ = [
     "ACCESS_LOGGER",
+    "Drain",
     "Extension",
     "FrontendOptions",
     "Upstream",

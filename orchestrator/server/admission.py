@@ -19,6 +19,9 @@ __all__ = ["Admission", "Observer", "Ticket"]
 
 _WEIGHT: Final = 0.1
 """Of the latest call in the moving mean of how long calls run."""
+_FED_S: Final = 0.02
+"""The backend may have as many units as it ends in this time, also where that is more than its capacity: with quick calls
+the way there takes longer than the work, and two batches a worker leave it idle."""
 
 
 class Observer(Protocol):
@@ -87,6 +90,7 @@ class Admission:
         self._calls = 0
         self._units = 0
         self._room: WaitingRoom[asyncio.Future[Ticket]] = WaitingRoom()
+        self._most_units = math.inf if capacity.units is None else float(capacity.units)
         self._mean_s = 0.0
         self._ended = 0
         self._moved = 0.0
@@ -155,7 +159,7 @@ class Admission:
         if capacity.calls is not None and self._calls:
             turns = (calls + self._calls - capacity.calls + 1) / self._calls
         if capacity.units is not None and self._units:
-            turns = max(turns, (units + self._units - capacity.units + 1) / self._units)
+            turns = max(turns, (units + self._units - self._most_units + 1) / self._units)
         return max(0.0, turns * takes_s)
 
     def _has_place(self, size: int) -> bool:
@@ -164,7 +168,7 @@ class Admission:
             return False
         if not size:
             return True
-        return not self._room and (capacity.units is None or self._units < capacity.units)
+        return not self._room and self._units < self._most_units
 
     def _is_full(self) -> bool:
         capacity, waiting = self._capacity, len(self._room)
@@ -228,22 +232,21 @@ class Admission:
         return Ticket(self, size, now)
 
     def _leave(self, size: int, since: float) -> None:
-        self._calls -= 1
-        self._units -= size
         if size:
-            now = self._clock()
+            self._moved = now = self._clock()
             self._ended += 1
             self._mean_s += (now - since - self._mean_s) * max(_WEIGHT, 1 / self._ended)
-            self._moved = now
+            if self._capacity.units is not None and self._mean_s:
+                self._most_units = max(self._capacity.units, self._units / self._mean_s * _FED_S)
+        self._calls -= 1
+        self._units -= size
         if self._room:
             self._call_next()
 
     def _call_next(self) -> None:
         capacity = self._capacity
         while (
-            self._room
-            and (capacity.calls is None or self._calls < capacity.calls)
-            and (capacity.units is None or self._units < capacity.units)
+            self._room and (capacity.calls is None or self._calls < capacity.calls) and self._units < self._most_units
         ):
             place = self._room.next()
             if not place.call.done():  # cancelled in this turn of the loop

@@ -12,7 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from orchestrator.engine import Backend, Invoker
-from orchestrator.errors import BackendUnavailable, CallCancelled, CallError, PayloadTooLarge
+from orchestrator.engine.health import Health
+from orchestrator.errors import BackendUnavailable, CallCancelled, CallError, InvalidInput, PayloadTooLarge
 from orchestrator.server.addresses import is_internal
 from orchestrator.server.admission import Admission
 from orchestrator.server.bodies import call_info_of, read_body
@@ -28,6 +29,7 @@ from orchestrator.server.metrics import FrontendMetrics, MetricsPage, QueueMetri
 from orchestrator.server.mounts import Extension, add_mounts, mounted_lifespans
 from orchestrator.server.openapi import Components, operation_of
 from orchestrator.server.paths import route_of
+from orchestrator.server.patience import Caller
 from orchestrator.server.problems import problem, problem_of
 from orchestrator.server.proxy import Proxy, Upstream
 from orchestrator.server.reply import Reply, StreamReply
@@ -49,12 +51,14 @@ class FrontendOptions:
         allow_internal_urls: files are fetched also from addresses that are not public.
         processes: front-end processes that share the port, the counters and the service's limits.
         drain: for whoever stops the front-end; None where it stops at once.
+        health: of the server that runs the calls.
     """
 
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     allow_internal_urls: bool = False
     processes: int = 1
     drain: Drain | None = None
+    health: Callable[[], Health] = Health
 
 
 def create_app(
@@ -114,11 +118,18 @@ def create_app(
     _add_gate(app, service, admission, metrics)  # the first one added is the innermost
     app.add_middleware(HotPath, routes=hot)
     checks = Checks(service, invoker)
-    add_health(app, checks)
+    models = [service.name, *(model.name for model in service.models)]
+    add_health(app, checks, lambda: options.health().of_all(models))
     if service.metrics.enabled:
         routes = {api.name: service.path_prefix + api.route for api in service.apis}
-        models = [service.name, *(model.name for model in service.models)]
-        page = MetricsPage(metrics, engine_metrics, namespace=service.metrics.namespace, routes=routes, models=models)
+        page = MetricsPage(
+            metrics,
+            engine_metrics,
+            namespace=service.metrics.namespace,
+            routes=routes,
+            models=models,
+            health=options.health,
+        )
         add_metrics(app, page, checks)
     add_client_schema(app, service)
     add_docs(app, service, components)
@@ -174,7 +185,6 @@ def _add_api(
 
     async def endpoint(request: Request) -> Response:
         request_id = _request_id(request)
-        arrived = time.monotonic()
         started = time.perf_counter()
 
         def done() -> None:
@@ -183,8 +193,10 @@ def _add_api(
 
         reply: Reply | StreamReply
         try:
+            client = request.scope.get("client")
+            caller = Caller(request.scope["headers"], client[0] if client else "", service.traffic.priority)
             body = await read_body(request, options.max_body_bytes)
-        except (PayloadTooLarge, CallCancelled) as error:
+        except (InvalidInput, PayloadTooLarge, CallCancelled) as error:
             reply = problem_of(error, request_id)
         else:
             started = time.perf_counter()
@@ -193,13 +205,7 @@ def _add_api(
             info = call_info_of(request, request_id) if api.context is not None else None
             try:
                 reply = await handler.handle(
-                    body,
-                    request.headers,
-                    request_id,
-                    info=info,
-                    receive=request.receive,
-                    address=request.client.host if request.client else "",
-                    arrived=arrived,
+                    body, request.headers, request_id, caller=caller, info=info, receive=request.receive
                 )
             except BaseException:
                 done()

@@ -38,7 +38,7 @@ class Attendance:
         self._watch: asyncio.Task[None] | None = None
         self._gone = self._over = False
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         if self._receive is not None:
             task = asyncio.current_task()
             assert task is not None
@@ -46,7 +46,7 @@ class Attendance:
             self._timer = asyncio.get_running_loop().call_later(_LOOK_AFTER_S, self._look)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._timer is None:

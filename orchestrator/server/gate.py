@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orchestrator.errors import CallError
@@ -40,7 +39,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         try:
-            caller = Caller(Headers(scope=scope), (scope.get("client") or ("",))[0], self._traffic.priority)
+            caller = Caller(scope["headers"], (scope.get("client") or ("",))[0], self._traffic.priority)
             caller.within(self._traffic.timeout_s)
             ticket = await self._admission.enter(caller, 0)
         except CallError as error:

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Final
 
 from starlette.types import Receive
@@ -69,29 +70,26 @@ class ApiHandler:
         headers: Mapping[str, str],
         request_id: str,
         *,
+        caller: Caller,
         info: CallInfo | None = None,
         receive: Receive | None = None,
-        address: str = "",
-        arrived: float | None = None,
     ) -> Reply | StreamReply:
         """Answers one call. Never raises, but for cancellation.
 
         Args:
             headers: of the request, names in lower case.
+            caller: with their own time limit.
             info: the request, for methods that take a context.
             receive: ASGI's, behind the body: tells when the caller has gone.
-            address: of the caller.
-            arrived: when the request came, by the monotonic clock; from then on its own time limit counts.
 
         Returns:
             A stream where the API is one and has begun; whoever gets it closes it.
         """
         accept = headers.get("accept", "")
+        ends = caller.deadline
+        caller.within(self._traffic.timeout_s)
         try:
-            caller = Caller(headers, address, self._traffic.priority, arrived)
-            ends = caller.deadline
-            caller.within(self._traffic.timeout_s)
-            async with Attendance(receive):
+            with Attendance(receive):
                 self._admission.check(caller)
                 arguments = await self._reader.read(body, headers.get("content-type", ""))
                 size = size_of(self._service, self._api, self._invoker.rows(self._api.name, arguments))
@@ -113,6 +111,8 @@ class ApiHandler:
                 return await asyncio.to_thread(self._reply, outcome, accept)
             return self._reply(outcome, accept)
         except Exception as error:  # noqa: BLE001  # the boundary of a call: it is logged, and has an answer
+            if isinstance(error, DeadlineExceeded) and caller.deadline <= time.monotonic():
+                error = DeadlineExceeded(f"{self._service.name} did not answer in {caller.limit_s:g} seconds")
             return self._failure(error, request_id)
 
     def _reply(self, outcome: Outcome, accept: str) -> Reply:
@@ -169,7 +169,7 @@ class ApiHandler:
             asked.status,
             chunks,
             source,
-            lambda: ended.done() or ended.set_result(None),
+            partial(_end, ended),
             asked.media_type or framing.media_type,
             _UNBUFFERED,
             asked.headers,
@@ -218,6 +218,11 @@ class ApiHandler:
             kind = type(error).__name__
             logger.warning("request %s to %s failed%s: %s: %s", request_id, self._api.route, when, kind, error)
         return reply
+
+
+def _end(ended: "asyncio.Future[None]") -> None:
+    if not ended.done():
+        ended.set_result(None)
 
 
 def _left(deadline: float) -> float:

@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from orchestrator.engine.health import Health
 from orchestrator.server.bentoml_metrics import bentoml_page
+from orchestrator.server.health_metrics import health_page
 from orchestrator.server.model_metrics import counts_of, model_page
 from orchestrator.spec import Metrics
 
@@ -109,6 +111,7 @@ class MetricsPage:
         routes: API -> its route.
         models: names of the service's Triton models, without its facades.
         engine: reads the engine's page; may fail, and is then left out with a comment that says so.
+        health: of the server that runs the models; None where none does.
     """
 
     def __init__(
@@ -119,11 +122,13 @@ class MetricsPage:
         namespace: str,
         routes: Mapping[str, str],
         models: Collection[str] = (),
+        health: Callable[[], Health] | None = None,
     ) -> None:
         self._frontend = frontend
         self._namespace = namespace
         self._routes = routes
         self._models = frozenset(models)
+        self._health = health
         self._engine = engine
 
     async def text(self) -> bytes:
@@ -140,4 +145,6 @@ class MetricsPage:
         counts = counts_of(engine, self._models)
         ours = registry.collect()
         again = bentoml_page(ours, counts, namespace=self._namespace, routes=self._routes)
+        if self._health is not None:
+            page += health_page(self._health(), sorted(self._models), namespace=self._namespace)
         return page + model_page(counts, namespace=self._namespace) + again + engine

@@ -102,9 +102,9 @@ def problem_of(error: OrchestratorError, request_id: str) -> Reply:
         status = error.status if 400 <= error.status <= 599 else 500
         return problem(status, error.code, str(error) or _title(status), request_id, name=error.name)
     status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
-    headers = {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))} if isinstance(error, Overloaded) else {}
-    if isinstance(error, BackendUnavailable):
-        headers = {"Retry-After": "1"}
+    headers = {}
+    if isinstance(error, (Overloaded, BackendUnavailable)):
+        headers = {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
     errors = [dict(p) for p in error.problems] if isinstance(error, InvalidInput) else None
     return problem(status, error.code, str(error), request_id, errors=errors, headers=headers)
 

@@ -1,5 +1,7 @@
 """The server's own routes: health, metrics, the documents and their pages."""
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 
+from orchestrator.engine.health import ModelHealth, State
 from orchestrator.server.checks import Probes
 from orchestrator.server.client_schema import client_schema
 from orchestrator.server.media import JSON
@@ -23,7 +26,14 @@ _STATIC: Final = "/docs/static"
 _PLAIN: Final = "text/plain; charset=utf-8"
 
 
-def add_health(app: FastAPI, checks: Probes) -> None:
+def add_health(app: FastAPI, checks: Probes, health: Callable[[], ModelHealth] = ModelHealth) -> None:
+    """Adds `/livez`, `/healthz` and `/readyz`.
+
+    Args:
+        checks: asks the service.
+        health: of all that it needs.
+    """
+
     async def alive() -> Response:
         """The front-end runs."""
         if await checks.alive():
@@ -31,10 +41,15 @@ def add_health(app: FastAPI, checks: Probes) -> None:
         return Response("the service says that it is dead: __is_alive__ returned False\n", 503, media_type=_PLAIN)
 
     async def ready() -> Response:
-        """The service can answer now."""
-        if await checks.ready():
-            return Response("\n", media_type=_PLAIN)
-        return Response("the service is not ready\n", 503, media_type=_PLAIN, headers={"Retry-After": "1"})
+        """The service can answer now; where it does so with less than it should have, the body says what is missing."""
+        now = health()
+        said = f"{now.state.value}: {now.reason}\n"
+        if not now.answers:
+            retry_s = str(max(1, math.ceil(now.retry_s)))
+            return Response(said, 503, media_type=_PLAIN, headers={"Retry-After": retry_s})
+        if not await checks.ready():
+            return Response("the service is not ready\n", 503, media_type=_PLAIN, headers={"Retry-After": "1"})
+        return Response("\n" if now.state is State.SERVING else said, media_type=_PLAIN)
 
     unready: dict[int | str, dict[str, Any]] = {
         503: {"description": "Not ready.", "content": {"text/plain": {"schema": {"type": "string"}}}}

@@ -38,7 +38,7 @@ __all__ = [
 WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "image": "container images are not built from here",
     "resources.cpu": "a hint for schedulers; nothing is limited on this machine",
-    "resources.memory": "a hint for schedulers; nothing is limited on this machine",
+    "resources.memory": "a hint for schedulers; resources.memory_limit is a limit",
     "resources.gpu_type": "a hint for schedulers",
     "resources.tpu_type": "Triton runs on no TPU",
     "http.response": "answers carry X-Request-ID and no trace",
@@ -164,6 +164,7 @@ class Resources(Frozen):
     Attributes:
         cpu: cores; None where not said.
         memory_bytes: bytes of RAM.
+        memory_limit_bytes: bytes of RAM that it gets beyond which an allocation fails; None for no limit.
         gpu: GPUs; a fraction is a share of one.
         gpu_type: name of the kind of GPU, for schedulers.
         tpu_type: likewise.
@@ -174,6 +175,9 @@ class Resources(Frozen):
     ] = None
     memory_bytes: Annotated[
         int | None, Field(ge=0), Takes("a size such as '512Mi', or a number of GiB", _size, key="memory")
+    ] = None
+    memory_limit_bytes: Annotated[
+        int | None, Field(gt=0), Takes("a size such as '512Mi', or a number of GiB", _size, key="memory_limit")
     ] = None
     gpu: Annotated[
         float,
@@ -197,6 +201,7 @@ class Traffic(Frozen):
         queue_timeout_s: longest wait in the queue; None for as long as the call's deadline allows.
         priority: of a call that does not say.
         shutdown_timeout_s: how long calls in flight have to end once the service shall stop.
+        hang_timeout_s: a worker that makes no progress for that long is replaced; None for twice `timeout_s`.
     """
 
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False), Takes("seconds above 0", key="timeout")] = 60.0
@@ -211,6 +216,14 @@ class Traffic(Frozen):
     shutdown_timeout_s: Annotated[
         float, Field(ge=0, allow_inf_nan=False), Takes("seconds from 0 up", key="shutdown_timeout")
     ] = 60.0
+    hang_timeout_s: Annotated[
+        float | None, Field(gt=0, allow_inf_nan=False), Takes("seconds above 0", key="hang_timeout")
+    ] = None
+
+    @property
+    def hangs_after_s(self) -> float:
+        """Without progress, a worker hangs."""
+        return 2 * self.timeout_s if self.hang_timeout_s is None else self.hang_timeout_s
 
 
 class Cors(Frozen):

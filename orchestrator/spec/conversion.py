@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 
 from orchestrator.spec.frozen import Frozen
 from orchestrator.spec.model import ModelFormat, ModelSignature
@@ -113,6 +114,9 @@ class OutputParity(Frozen):
         passed: within the tolerance.
         reason: why not.
     """
+
+    # JSON has no infinity, and a difference may be one.
+    model_config = ConfigDict(ser_json_inf_nan="strings")
 
     name: str
     worst_absolute: float

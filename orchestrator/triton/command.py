@@ -10,13 +10,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.engine.heartbeat import SERVER_ID_VARIABLE
 from orchestrator.triton.install import TritonInstall
 
-__all__ = ["Ports", "ServerOptions", "command_line", "environment", "free_ports", "has_gpu"]
+__all__ = ["SERVER_ID_VARIABLE", "Ports", "ServerOptions", "command_line", "environment", "free_ports", "has_gpu"]
 
 LOOPBACK = "127.0.0.1"
-SERVER_ID_VARIABLE = "ORCHESTRATOR_SERVER"
-"""Carries the server's id into every process below Triton, so that a stray one can be told from anything else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,6 +211,8 @@ def load_reason(text: str) -> str:
     reason = re.sub(r"^(Internal|Invalid argument|Unavailable|Not found|Unsupported|Unknown): ", "", reason).rstrip(
         "; "
     )
+    if "shared memory" in reason and "No space left" in text:
+        return "/dev/shm is full, and each worker needs 1 MiB there (in a container: --shm-size=1g or --ipc=host)"  # noqa: S108
     if "Stub process" in reason:
         return "its worker process ended while it started (out of memory, a crash in a native library, or os._exit)"
     return reason

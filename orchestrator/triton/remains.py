@@ -71,3 +71,4 @@ class Remains:
                     idle.pop(worker, None)
                 if now > end or now - idle.setdefault(worker, now) > _IDLE_S:
                     self._kill(worker.pid)
+                    self.died([worker])

@@ -24,6 +24,7 @@ class Report:
         self._folder = folder
         self._health = Health(server_id=server_id)
         self._losses: deque[Loss] = deque(maxlen=_LOSSES)
+        self._deaths: Counter[str] = Counter()
         self._heals: Counter[str] = Counter()
         self._serial = 0
         self._health.write(folder)
@@ -45,7 +46,8 @@ class Report:
         """A worker has died."""
         self._serial += 1
         self._losses.append(Loss(serial=self._serial, model=model, pid=pid, last=last, at_ns=time.monotonic_ns()))
-        self._change(losses=tuple(self._losses))
+        self._deaths[model] += 1
+        self._change(losses=tuple(self._losses), deaths=dict(self._deaths))
 
     def healed(self, what: str) -> None:
         """Something is whole again."""

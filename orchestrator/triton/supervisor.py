@@ -23,7 +23,7 @@ from orchestrator.triton.backoff import Backoff
 from orchestrator.triton.control import Control
 from orchestrator.triton.remains import Remains
 from orchestrator.triton.report import Report
-from orchestrator.triton.survey import Asked, Shortage, survey
+from orchestrator.triton.survey import Asked, Shortage, Survey, survey
 from orchestrator.triton.turns import Turns
 from orchestrator.triton.watch import ProcessWatch
 from orchestrator.triton.workers import WorkerProcess, worker_processes
@@ -38,7 +38,7 @@ _TIDY_S: Final = 0.02
 _TIDY_TRIES: Final = 250
 logger = logging.getLogger("orchestrator.triton")
 
-Processes = Callable[[int], Awaitable[Sequence[WorkerProcess]]]
+Processes = Callable[[int], Sequence[WorkerProcess]]
 Connect = Callable[[], AbstractAsyncContextManager[Asked]]
 
 
@@ -75,7 +75,7 @@ class Supervisor:
         turns: whose turn it is to load a model, shared with whoever else loads some.
         say: gets a line whenever something has died or is whole again.
         connect: opens a connection to the server.
-        processes: lists the workers of a server.
+        processes: lists the workers of a server by its process id; called in a thread.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Supervisor:
         turns: Turns | None = None,
         say: Callable[[str], None] = logger.warning,
         connect: Connect | None = None,
-        processes: Processes = functools.partial(asyncio.to_thread, worker_processes),
+        processes: Processes = worker_processes,
     ) -> None:
         self._server = server
         self._load = load
@@ -144,16 +144,18 @@ class Supervisor:
         alive = set(self._serving(workers))
         gone = self._known - alive
         if alive != self._known or self._short or self._why:
-            self._short = await survey(triton, self._serving_now)
+            found = await survey(triton, self._serving_now)
             self._known = alive
-            self._mourn(gone, alive)
+            self._short = dict(found.short)
+            self._mourn(gone, alive, found)
             for short in self._short.values():
                 self._repair(triton, short)
+            self._why = {model: why for model, why in self._why.items() if model in self._repairs}
             self._tell()
         self._remains.sweep(workers)
 
     async def _list(self) -> Sequence[WorkerProcess]:
-        return await self._processes(self._server.pid)
+        return await asyncio.to_thread(self._processes, self._server.pid)
 
     def _serving(self, workers: Sequence[WorkerProcess]) -> list[WorkerProcess]:
         """Those that count: not the rest of a broken copy, and not the beginnings of a new one."""
@@ -175,18 +177,20 @@ class Supervisor:
                 self._report.server(State.DOWN, "Triton ended")
             await asyncio.sleep(_TIDY_S)
 
-    def _mourn(self, gone: set[WorkerProcess], alive: set[WorkerProcess]) -> None:
-        """Tells of workers that have died; those whom Triton has ended have taken their page along."""
-        missed = {(short.model, short.version) for short in self._short.values()}
-        kinds = {(worker.model, worker.version) for worker in alive}
+    def _mourn(self, gone: set[WorkerProcess], alive: set[WorkerProcess], found: Survey) -> None:
+        """Tells of workers that have died; those whom Triton has ended have taken their pages along."""
+        missed = {(short.model, short.version) for short in found.short.values()}
         died = [
             worker
             for worker in gone - self._retired
-            if (worker.model, worker.version) in missed or Beat.read(self._server.server_id, worker.pid) is not None
+            if worker.copy in missed or Beat.read(self._server.server_id, worker.pid) is not None
         ]
         self._remains.died(died)
         for worker in died:
-            self._report.lost(worker.model, worker.pid, last=(worker.model, worker.version) not in kinds)
+            left = [each for each in alive if each.copy == worker.copy]
+            self._report.lost(worker.model, worker.pid, last=not left)
+            if worker.copy not in found.serving:  # it was about to go, and cannot end any more
+                self._retire(left)
 
     async def _kill_stuck(self, triton: Asked, workers: Sequence[WorkerProcess]) -> None:
         loop = asyncio.get_running_loop()
@@ -212,27 +216,29 @@ class Supervisor:
     async def _heal(self, triton: Asked, short: Shortage) -> None:
         """Loads a model anew that has lost workers, as often as it takes."""
         loop, backoff, model = asyncio.get_running_loop(), self._backoffs[short.model], short.model
-        started, why, lacks = loop.time(), short.reason, short
+        started, why = loop.time(), short.reason
         while True:
             wait_s = backoff.next(loop.time())
             self._explain(model, why, wait_s)
             await asyncio.sleep(wait_s)
             async with self._turns.of(model):
-                found = (await survey(triton, self._serving_now)).get(model)
-                if found is not None and found.version == lacks.version:
-                    lacks = found
-                    why = await self._load_anew(triton, lacks)
-                    found = (await survey(triton, self._serving_now)).get(model)
+                found = await self._lack_of(triton, model)
+                if found is None or found.version != short.version:
+                    self._retire(short.have)  # a deployment has put another version in its place
+                    why = found.reason if found else ""
+                else:
+                    why = await self._load_anew(triton, found) or f"{model}: a new worker died at once"
+                    found = await self._lack_of(triton, model)
+                    if found is None:
+                        self._report.healed(model)
+            backoff.done(loop.time())
             if found is None:
                 break
-            if found.version != lacks.version:
-                lacks, why = found, found.reason
-            elif not why:
-                why = f"{model}: a new worker died at once"
-            self._short[model] = found
-        backoff.done(loop.time())
-        self._report.healed(model)
+            self._short[model] = short = found
         self._say(f"{model}: whole again after {loop.time() - started:.1f} s")
+
+    async def _lack_of(self, triton: Asked, model: str) -> Shortage | None:
+        return (await survey(triton, self._serving_now)).short.get(model)
 
     async def _load_anew(self, triton: Asked, short: Shortage) -> str:
         """Has Triton start a new copy of a version, and ends what is left of the one before.
@@ -250,13 +256,12 @@ class Supervisor:
             return f"{short.model}: new workers failed: {error}"
         finally:
             before = self._loading.pop(short.model)
-        left = [worker for worker in before if (worker.model, worker.version) == (short.model, short.version)]
-        self._retired |= set(left)
-        self._retire(left)
+        self._retire([worker for worker in before if worker.copy == (short.model, short.version)])
         return ""
 
     def _retire(self, left: Sequence[WorkerProcess]) -> None:
-        """Ends the rest of a broken copy. Its dead worker is in `left`, too, where it was not yet collected."""
+        """Ends the rest of a broken copy, which Triton would keep for ever."""
+        self._retired |= set(left)
         if left:
             task = asyncio.create_task(self._remains.end_when_idle(left, lambda: self._retired))
             self._ending.add(task)

@@ -1,8 +1,8 @@
 """Which models have fewer workers than they should: what Triton says it serves, against the processes that are there."""
 
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from orchestrator.engine.health import State
@@ -10,7 +10,7 @@ from orchestrator.errors import ServerProcessError
 from orchestrator.triton.control import ModelState
 from orchestrator.triton.workers import WorkerProcess
 
-__all__ = ["Asked", "Shortage", "survey"]
+__all__ = ["Asked", "Shortage", "Survey", "survey"]
 
 Processes = Callable[[], Awaitable[Sequence[WorkerProcess]]]
 
@@ -47,8 +47,21 @@ class Shortage:
         return f"{self.model}: {self.wanted - len(self.have)} of {self.wanted} workers died"
 
 
-async def survey(triton: Asked, processes: Processes) -> dict[str, Shortage]:
-    """Model -> what it lacks.
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was found.
+
+    Attributes:
+        serving: versions that take requests, as (model, version).
+        short: model -> what it lacks.
+    """
+
+    serving: frozenset[tuple[str, str]] = frozenset()
+    short: Mapping[str, Shortage] = field(default_factory=dict)
+
+
+async def survey(triton: Asked, processes: Processes) -> Survey:
+    """Counts.
 
     The processes are listed between two looks at what serves: workers of a version that is ready in the first have all
     started before the list, and none of a version that is ready in the second has been ended by Triton before it. So
@@ -59,16 +72,18 @@ async def survey(triton: Asked, processes: Processes) -> dict[str, Shortage]:
     """
     wanted = {each: await _workers_of(triton, each[0]) for each in await _serving(triton)}
     there = await processes()
-    found = {}
-    for model, version in await _serving(triton):
-        have = tuple(worker for worker in there if (worker.model, worker.version) == (model, version))
+    short = {}
+    serving = await _serving(triton)
+    for model, version in serving:
+        have = tuple(worker for worker in there if worker.copy == (model, version))
         if len(have) < wanted.get((model, version), 0):
-            found[model] = Shortage(model, version, wanted[model, version], have)
-    return found
+            short[model] = Shortage(model, version, wanted[model, version], have)
+    return Survey(serving, short)
 
 
-async def _serving(triton: Asked) -> list[tuple[str, str]]:
-    return [(each.name, each.version) for each in await triton.repository_index() if each.state == "READY"]
+async def _serving(triton: Asked) -> frozenset[tuple[str, str]]:
+    index = await triton.repository_index()
+    return frozenset((each.name, each.version) for each in index if each.state == "READY")
 
 
 async def _workers_of(triton: Asked, model: str) -> int:

@@ -39,6 +39,11 @@ class WorkerProcess:
         """Of the model."""
         return self.entry.parent.name
 
+    @property
+    def copy(self) -> tuple[str, str]:
+        """Model and version; Triton may have several copies of one."""
+        return self.model, self.version
+
 
 def worker_processes(server: int) -> list[WorkerProcess]:
     """The living workers of a Triton; those that have ended and are not collected yet do not count.

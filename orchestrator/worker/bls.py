@@ -1,25 +1,31 @@
 """A service's calls of its models from inside Triton (BLS). Only in a worker: `triton_python_backend_utils` is there."""
 
 import asyncio
+import itertools
+import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from orchestrator.engine import Tensors
-from orchestrator.engine.faults import error_of_status
+from orchestrator.engine.faults import WORKER_DIED, error_of_status
+from orchestrator.engine.heartbeat import SERVER_ID_VARIABLE, was_begun
 from orchestrator.engine.models import of_model
 from orchestrator.errors import BackendUnavailable
 from orchestrator.formats import from_triton, to_triton
 from orchestrator.sdk.native import refuse_at_start, refuse_on_loop
 from orchestrator.spec import NativeModelSpec
 
-__all__ = ["BlsModels"]
+__all__ = ["MODEL_CALLS", "BlsModels"]
 
-_IN_FLIGHT: Final = 32
+MODEL_CALLS: Final = 32
 """Calls of one worker: each holds a thread while it waits. Triton runs no more for one; asyncio's own pool has 6 on 2 cores."""
+_AGAIN_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+"""Pauses before a call is made again that met a dead worker."""
 _STATUSES: Final = {"INVALID_ARG": "INVALID_ARGUMENT", "UNSUPPORTED": "UNIMPLEMENTED"}
 """Triton's word -> gRPC's, where they differ."""
 
@@ -32,7 +38,9 @@ class BlsModels:
 
     def __init__(self) -> None:
         self._serving = False
-        self._pool = ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix="orchestrator-model")
+        self._server_id = os.environ.get(SERVER_ID_VARIABLE)
+        self._numbers = itertools.count()
+        self._pool = ThreadPoolExecutor(MODEL_CALLS, thread_name_prefix="orchestrator-model")
         codes = (
             "UNKNOWN",
             "INTERNAL",
@@ -67,7 +75,25 @@ class BlsModels:
     def _run(self, spec: NativeModelSpec, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
         if not self._serving:
             refuse_at_start(spec)
+        request_id = f"{os.getpid()}-{next(self._numbers)}"
+        for pause_s in (*_AGAIN_S, None):
+            response = self._asked(spec, inputs, outputs, request_id)
+            if not response.has_error():
+                break
+            failure = response.error()
+            # A worker that has died is replaced soon. What it had begun is not given to the next: it may have been why.
+            if pause_s is None or not WORKER_DIED.search(failure.message()) or self._may_have_begun(request_id):
+                status = self._codes.get(failure.code(), "UNKNOWN")
+                raise of_model(error_of_status(status, failure.message()), spec)
+            time.sleep(pause_s)
+        return from_triton(spec, {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()})
+
+    def _may_have_begun(self, request_id: str) -> bool:
+        return self._server_id is None or was_begun(self._server_id, request_id)
+
+    def _asked(self, spec: NativeModelSpec, inputs: Tensors, outputs: Sequence[str], request_id: str) -> Any:
         request = pb_utils.InferenceRequest(
+            request_id=request_id,
             model_name=spec.name,
             inputs=[
                 pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in to_triton(spec, inputs).items()
@@ -77,11 +103,6 @@ class BlsModels:
             preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
         )
         try:
-            response = request.exec()
+            return request.exec()
         except pb_utils.TritonModelException as error:
             raise BackendUnavailable(f"{spec.name}: Triton takes no call: {error}") from error
-        if response.has_error():
-            failure = response.error()
-            status = self._codes.get(failure.code(), "UNKNOWN")
-            raise of_model(error_of_status(status, failure.message()), spec)
-        return from_triton(spec, {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()})

@@ -1,10 +1,11 @@
 """Many calls of one instance at once, on one event loop: async methods there, sync methods in threads, streams in both."""
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 from collections.abc import AsyncGenerator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any, Final, TypeVar
 
 from orchestrator.errors import CallError
@@ -14,6 +15,7 @@ from orchestrator.spec import ValueKind
 from orchestrator.worker.batcher import Batcher
 from orchestrator.worker.executor import Answer, Check, Executor, Prepared, WorkerCall
 from orchestrator.worker.running import Running
+from orchestrator.worker.threads import Threads
 
 __all__ = ["Concurrent"]
 
@@ -29,18 +31,22 @@ class Concurrent:
     Sync methods share `threads` threads: with one, the default, the user's code never runs in two threads at once.
     Cancelling a call never starts what waits for a thread, ends async code, and waits for a thread that runs: what is
     cancelled has ended.
+
+    Attributes:
+        working: is entered by a thread for as long as the user's code keeps it busy.
     """
 
     def __init__(self, running: Running) -> None:
         spec = running.definition.spec
         self._running = running
         self._executor = Executor(running)
-        self._threads = ThreadPoolExecutor(spec.threads, thread_name_prefix=f"{spec.name}-worker")
+        self._threads = Threads(spec.threads, f"{spec.name}-worker")
         self._batchers = {
             api.name: Batcher(self._executor, self._invoke, api.batch.max_batch_size, in_flight=spec.threads)
             for api in spec.methods
             if api.batch is not None
         }
+        self.working: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
         self._heavy = {api.name for api in spec.apis if any(a.value.kind in _HEAVY for a in api.arguments)}
 
     async def prepare(self, call: WorkerCall) -> Prepared:
@@ -85,9 +91,16 @@ class Concurrent:
         """Runs a call that has any number of answers; closing the generator closes the user's."""
         return self._executor.chunks(prepared, self._produced(prepared))
 
-    def close(self) -> None:
-        """Ends the threads; calls in them finish."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+    def close(self, within_s: float | None = None) -> bool:
+        """Ends the threads; calls in them finish.
+
+        Args:
+            within_s: after this they are left behind; None waits for them.
+
+        Returns:
+            Whether they have ended.
+        """
+        return self._threads.close(within_s)
 
     async def _invoke(self, binding: ApiBinding, args: tuple[Any, ...], kwargs: dict[str, Any], check: Check) -> Any:
         instance = self._running.instance
@@ -135,7 +148,7 @@ class Concurrent:
     async def _in_thread(self, function: Callable[[], T]) -> T:
         context = contextvars.copy_context()
         context.run(current_instance.set, self._running.instance)
-        work = self._threads.submit(context.run, function)
+        work = self._threads.submit(context.run, self._worked, function)
         outcome = asyncio.wrap_future(work)
         try:
             return await asyncio.shield(outcome)
@@ -145,6 +158,10 @@ class Concurrent:
                 if not outcome.cancelled():
                     outcome.exception()  # asyncio: somebody has looked at it
             raise
+
+    def _worked(self, function: Callable[[], T]) -> T:
+        with self.working():
+            return function()
 
 
 def _drop(preparing: asyncio.Future[Prepared]) -> None:

@@ -4,7 +4,10 @@ For tests, and for services that belong on the front-end's own event loop.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
+from functools import partial
+from typing import Final
 
 from orchestrator.engine import InferRequest, InferResponse, ServiceModels
 from orchestrator.engine.lifetime import lifetime_of
@@ -17,6 +20,10 @@ from orchestrator.worker.local_models import LocalModels
 from orchestrator.worker.running import Running
 
 __all__ = ["LocalBackend"]
+
+_THREADS_S: Final = 5.0
+"""How long sync code may take to end that nobody waits for any more."""
+logger = logging.getLogger("orchestrator.worker")
 
 
 class LocalBackend:
@@ -39,6 +46,7 @@ class LocalBackend:
         self.running = Running(definition, worker_index, models=self._models)
         self._concurrent: Concurrent | None = None
         self._run_on: set[asyncio.Task[Answer]] = set()
+        self._waiting: set[asyncio.Future[None]] = set()
         self._closed = False
 
     async def open(self) -> None:
@@ -74,7 +82,7 @@ class LocalBackend:
                     return
                 yield InferResponse(answer.tensors)
         except TimeoutError:
-            raise self._late(request) from None
+            raise self._late() from None
         finally:
             caller.gone = True
             await answers.aclose()
@@ -89,7 +97,13 @@ class LocalBackend:
             return
         self._closed = True
         if self._concurrent is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._concurrent.close)
+            for waiting in self._waiting:
+                if not waiting.done():
+                    waiting.set_exception(self._stops())
+            for running in self._run_on:
+                running.cancel()
+            if not await asyncio.get_running_loop().run_in_executor(None, self._concurrent.close, _THREADS_S):
+                logger.warning("%s: a call that does not end is left behind", self._name)
             if not self._models_in_hooks:
                 await self._models.close()
             await self.running.shutdown()
@@ -97,12 +111,17 @@ class LocalBackend:
 
     async def _answer(self, concurrent: Concurrent, request: InferRequest, caller: "_Caller") -> InferResponse:
         running = asyncio.ensure_future(_run(concurrent, _call_of(request, caller)))
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        running.add_done_callback(partial(_end, ended))
+        self._waiting.add(ended)
         try:
             async with asyncio.timeout(request.timeout_s):
-                return InferResponse((await asyncio.shield(running)).tensors)
+                await ended
+            return InferResponse(running.result().tensors)
         except TimeoutError:
-            raise self._late(request) from None
+            raise self._late() from None
         finally:
+            self._waiting.discard(ended)
             if not running.done():
                 caller.gone = True
                 running.cancel()
@@ -116,14 +135,17 @@ class LocalBackend:
         if not running.cancelled():
             running.exception()  # asyncio: somebody has looked at it
 
-    def _late(self, request: InferRequest) -> DeadlineExceeded:
-        return DeadlineExceeded(f"{self._name} did not answer in {request.timeout_s:g} seconds")
+    def _stops(self) -> BackendUnavailable:
+        return BackendUnavailable(f"{self._name} stops")
+
+    def _late(self) -> DeadlineExceeded:
+        return DeadlineExceeded(f"{self._name} did not answer in time")
 
     async def _ready(self, request: InferRequest) -> Concurrent:
         if request.model != self._name:
             raise EndpointNotFound(f"no model {request.model!r}")
         if self._closed:
-            raise BackendUnavailable(f"{self._name} is closed")
+            raise self._stops()
         await self.open()
         assert self._concurrent is not None
         return self._concurrent
@@ -137,6 +159,11 @@ class _Caller:
     """
 
     gone = False
+
+
+def _end(ended: asyncio.Future[None], _: asyncio.Task[Answer]) -> None:
+    if not ended.done():
+        ended.set_result(None)
 
 
 async def _run(concurrent: Concurrent, call: WorkerCall) -> Answer:

@@ -6,9 +6,11 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
+from orchestrator.engine.heartbeat import Heartbeat
 from orchestrator.errors import CallCancelled, CallError
 from orchestrator.formats import MODEL_SPEC_FILE, SAMPLE_FILE, open_model, read_sample
 from orchestrator.spec import NativeModelSpec
+from orchestrator.worker.limits import die_first
 from orchestrator.worker.native import ModelCall, answer, device_for, prove, threads_for, warm_up
 from orchestrator.worker.stub import error_response, instance_index, log_to_stderr
 
@@ -21,6 +23,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Opens the model and proves it; whatever this raises, Triton reports as the reason that it did not load."""
         log_to_stderr()
+        die_first()
         version = Path(args["model_repository"]) / args["model_version"]
         spec = NativeModelSpec.parse((version / MODEL_SPEC_FILE).read_bytes())
         index = instance_index(args["model_instance_name"])
@@ -30,9 +33,18 @@ class TritonPythonModel:
             prove(self._model, read_sample(version / SAMPLE_FILE))
         elif spec.options.warmup:
             warm_up(self._model)
+        self._beat = Heartbeat()
+        self._beat.keep_turning()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answers a batch."""
+        self._beat.begin([request.request_id() for request in requests])
+        try:
+            return self._answered(requests)
+        finally:
+            self._beat.end()
+
+    def _answered(self, requests: list[Any]) -> list[Any]:
         gone = [request.is_cancelled() for request in requests]
         calls = [_call_of(request) for request, left in zip(requests, gone, strict=True) if not left]
         answers = iter(answer(self._model, calls))
@@ -42,6 +54,7 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         """Frees the model's memory."""
+        self._beat.close()
         self._model.close()
 
 

@@ -13,14 +13,17 @@ from typing import Any, Final
 import triton_python_backend_utils as pb_utils
 
 from orchestrator.engine.board import BOARD_VARIABLE, BoardReader
+from orchestrator.engine.heartbeat import TURN_S, Heartbeat
 from orchestrator.engine.lifetime import Lifetime, lifetime_of
 from orchestrator.errors import CallCancelled, CallError
+from orchestrator.sdk import ApiBinding
 from orchestrator.spec import SPEC_FILE, ServiceSpec
-from orchestrator.worker.bls import BlsModels
+from orchestrator.worker.bls import MODEL_CALLS, BlsModels
 from orchestrator.worker.concurrent import Concurrent
-from orchestrator.worker.executor import Answer, Executor, Prepared, WorkerCall, drive, run_now
+from orchestrator.worker.executor import Answer, Check, Executor, Invoke, Prepared, WorkerCall, drive, run_now
 from orchestrator.worker.faults import fault_of
 from orchestrator.worker.instance import load_definition
+from orchestrator.worker.limits import die_first, limit_memory
 from orchestrator.worker.running import Running, run_to_end
 from orchestrator.worker.source import code_folder
 from orchestrator.worker.stub import error_response, instance_index, log_to_stderr
@@ -41,6 +44,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Loads the service; whatever this raises, Triton reports as the reason that the model did not load."""
         log_to_stderr()
+        die_first()
         version = Path(args["model_repository"]) / args["model_version"]
         spec = ServiceSpec.parse((version / SPEC_FILE).read_bytes())
         config = json.loads(args["model_config"])
@@ -55,15 +59,30 @@ class TritonPythonModel:
         else:
             run_to_end(self._running.startup())
             self._executor = Executor(self._running)
-            self._invoke = run_now(self._running.instance)
+            self._invoke = self._reported(run_now(self._running.instance))
         if self._models is not None:
             self._models.start()
+        if spec.resources.memory_limit_bytes is not None:
+            threads = spec.threads + (MODEL_CALLS if self._models else 0)
+            limit_memory(spec.name, spec.resources.memory_limit_bytes, threads=threads)
+        self._beat = Heartbeat()
+        if self._many is not None:
+            self._many.report(self._beat)
+        else:
+            self._beat.keep_turning()
 
     def execute(self, requests: list[Any]) -> list[Any] | None:
         """Answers a batch; a concurrent worker only takes it, and answers through each request's sender."""
         if self._many is not None:
             self._many.take(requests)
             return None
+        self._beat.begin([request.request_id() for request in requests])
+        try:
+            return self._answered(requests)
+        finally:
+            self._beat.end()
+
+    def _answered(self, requests: list[Any]) -> list[Any]:
         responses: list[Any] = [None] * len(requests)
         prepared: list[Prepared] = []
         positions: list[int] = []
@@ -80,12 +99,22 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         """Runs the shutdown hooks."""
+        self._beat.close()
         if self._models is not None:
             self._models.stop()
         if self._many is not None:
             self._many.close()
         else:
             run_to_end(self._running.shutdown())
+
+    def _reported(self, invoke: Invoke) -> Invoke:
+        """Calls that are run one after the other are each a piece of work of their own."""
+
+        async def run(binding: ApiBinding, args: tuple[Any, ...], kwargs: dict[str, Any], check: Check) -> Any:
+            self._beat.progress()
+            return await invoke(binding, args, kwargs, check)
+
+        return run
 
 
 class _Many:
@@ -101,6 +130,12 @@ class _Many:
         self._lifetimes: dict[asyncio.Task[None], Lifetime] = {}
         self._watch: asyncio.Task[None] | None = None
         self._concurrent = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
+
+    def report(self, beat: Heartbeat) -> None:
+        """From now on it says that its event loop turns, and which calls it has."""
+        self._beat = beat
+        self._concurrent.working = beat.working
+        self._loop.call_soon_threadsafe(self._turn)
 
     def take(self, requests: Sequence[Any]) -> None:
         """Starts the calls of some requests, in Triton's thread."""
@@ -126,9 +161,17 @@ class _Many:
 
     def _begin(self, work: Sequence[tuple[Any, Any]]) -> None:
         for request, sender in work:
-            task = self._loop.create_task(self._serve(request, sender))
+            task = self._loop.create_task(self._begun(request, sender))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    async def _begun(self, request: Any, sender: Any) -> None:
+        with self._beat.call(request.request_id()):
+            await self._serve(request, sender)
+
+    def _turn(self) -> None:
+        self._beat.turn()
+        self._loop.call_later(TURN_S, self._turn)
 
     async def _serve(self, request: Any, sender: Any) -> None:
         """Answers one request; Triton keeps its tensors until the final flag is sent."""

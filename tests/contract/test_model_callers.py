@@ -45,7 +45,7 @@ def unbound(name: str, folder: Path) -> Call:
     def call(api: str, arguments: dict[str, Any]) -> Answer:
         try:
             result = getattr(instance, api)(**arguments)
-            return 200, asyncio.run(result) if inspect.isawaitable(result) else result
+            return 200, asyncio.run(result) if inspect.iscoroutine(result) else result
         except OrchestratorError as error:
             reply = problem_of(error, "id")
             return reply.status, json.loads(reply.body)["detail"]
@@ -135,7 +135,12 @@ BAD = [
         "lookup.i: wanted INT32[-1]: got float64, and values could change",
         id="a list of fractions",
     ),
-    pytest.param(*model("words", {"s": [[1]]}, dtype="list"), 400, "words.s: wanted BYTES[-1, 1]: text is str or bytes, not int", id="no text"),
+    pytest.param(
+        *model("words", {"s": [[1]]}, dtype="list"),
+        400,
+        "words.s: wanted BYTES[-1, 1]: text is str or bytes, not int",
+        id="no text",
+    ),
     pytest.param(*model("both", {"a": [[1, 2]]}), 400, "both.b: is missing: wanted FP32[-1, 2]", id="missing"),
     pytest.param(
         *model("both", {"a": [[1, 2]], "b": [[1, 2], [3, 4]]}), 400, "both.b: has 2 rows where 'a' has 1", id="rows"

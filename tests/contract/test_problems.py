@@ -79,7 +79,7 @@ def test_invalid_input_names_every_field() -> None:
 @pytest.mark.parametrize(
     ("error", "seconds"),
     [
-        (Overloaded("no", retry_after_s=7.4), "7"),
+        (Overloaded("no", retry_after_s=7.4), "8"),
         (Overloaded("no", retry_after_s=0.01), "1"),
         (BackendUnavailable("no"), "1"),
     ],

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import re
+import statistics
 import subprocess
 import sys
 import time
@@ -64,6 +65,8 @@ class Seen:
     code: Timeline = field(default_factory=Timeline)
     model: Timeline = field(default_factory=Timeline)
     answers: Counter[str] = field(default_factory=Counter)
+    requests_s: list[float] = field(default_factory=list)
+    loads_s: list[float] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     stop: bool = False
 
@@ -94,14 +97,18 @@ def test_swaps_and_rollbacks_under_load_fail_no_request_and_mix_no_versions(home
         assert eventually(lambda: workers(server) == ["Teller_0_0", "number_0_0"], 30), workers(server)
         assert eventually(lambda: len(shm_segments(server)) <= segments, 30), shm_segments(server)
         processes = server.family()
-        run_dir = Path(chosen("Teller", None, False)[0].socket).parent
+        run_dir = Path(chosen("Teller", server.url, False)[0].socket).parent
         assert server.stop() == 0
         assert not gone(processes, 10)
         assert not shm_segments(server)
         assert not run_dir.exists()
         assert not re.search(r"Traceback|failed to load", server.log), server.log
-    total = sum(seen.answers.values())
-    print(f"\n{total} answers by {CLIENTS} clients, 0 failed; 10 swaps and 5 rollbacks in {took_s:.0f} s")
+    assert len(seen.loads_s) == 15
+    print(
+        f"\n{len(seen.requests_s)} requests by {CLIENTS} clients, 0 failed, in {statistics.median(seen.requests_s):.3f} s "
+        f"(median), {max(seen.requests_s):.3f} s (longest); 10 swaps and 5 rollbacks in {took_s:.0f} s, until Triton had "
+        f"turned to the version {statistics.median(seen.loads_s):.2f} s (median), {max(seen.loads_s):.2f} s (longest)"
+    )
 
 
 def workers(server: Serving) -> list[str]:
@@ -124,12 +131,12 @@ async def swap_under_load(url: str, requests: dict[int, Any], seen: Seen) -> flo
         clients = [asyncio.create_task(client(http, seen, random.Random(number))) for number in range(CLIENTS)]
         started = time.monotonic()
         for number in range(2, 7):
-            await change(seen.model, str(number - 1), str(number), "/deploy", {"model": f"number:{number}"})
-            await change(seen.code, f"c{number - 1}", f"c{number}", "/deploy-code", requests[number])
+            await change(url, seen, seen.model, str(number - 1), str(number), "/deploy", {"model": f"number:{number}"})
+            await change(url, seen, seen.code, f"c{number - 1}", f"c{number}", "/deploy-code", requests[number])
         for number in (6, 5, 4):
-            await change(seen.model, str(number), str(number - 1), "/rollback", {"name": "number"})
+            await change(url, seen, seen.model, str(number), str(number - 1), "/rollback", {"name": "number"})
         for number in (6, 5):
-            await change(seen.code, f"c{number}", f"c{number - 1}", "/rollback", {"name": "Teller"})
+            await change(url, seen, seen.code, f"c{number}", f"c{number - 1}", "/rollback", {"name": "Teller"})
         took_s = time.monotonic() - started
         await asyncio.sleep(max(0.0, WINDOW_S - took_s))
         seen.stop = True
@@ -137,15 +144,16 @@ async def swap_under_load(url: str, requests: dict[int, Any], seen: Seen) -> flo
     return took_s
 
 
-async def change(timeline: Timeline, old: str, new: str, path: str, body: Any) -> None:
+async def change(url: str, seen: Seen, timeline: Timeline, old: str, new: str, path: str, body: Any) -> None:
     """One swap, ordered as the commands do it, while the clients go on."""
 
     def order() -> None:
         kinds = []
-        for event in chosen("Teller", None, False)[0].order(path, body):
+        for event in chosen("Teller", url, False)[0].order(path, body):
             kinds.append(event["kind"])
             if event.get("step") == "load":  # Triton has turned to the new one before it says so
                 timeline.end(old)
+                seen.loads_s.append(event["seconds"])
         assert kinds[-1] == "changed", kinds
 
     timeline.begin(new)
@@ -173,6 +181,7 @@ async def client(http: httpx2.AsyncClient, seen: Seen, chance: random.Random) ->
                 problem = check_rows(answer, items, began, seen)
         except httpx2.HTTPError as error:
             problem = f"{type(error).__name__}: {error}"
+        seen.requests_s.append(time.monotonic() - began)
         if problem:
             seen.wrong.append(problem)
 

@@ -21,6 +21,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -144,7 +145,7 @@ def test_one_signature_names_the_method_that_a_call_runs() -> None:
     np.testing.assert_allclose(native("iris", ROWS[:5]), classifier.predict_proba(ROWS[:5]))
     scaler = models.save_model("scaler", StandardScaler().fit(ROWS), sample=ROWS)
     assert (scaler.record.method, scaler.info.signatures) == ("transform", {"transform": {"batchable": True}})
-    with pytest.raises(StoreError, match=r"a LogisticRegression has no method 'predictt'"):
+    with pytest.raises(StoreError, match=r"a sklearn.LogisticRegression has no method 'predictt'"):
         models.save_model("iris", classifier, sample=ROWS, signatures={"predictt": {}})
 
 
@@ -178,6 +179,10 @@ def test_anything_that_can_be_pickled_is_saved_when_asked() -> None:
     assert (saved.record.method, saved.record.framework) == ("__call__", "pickle")
     np.testing.assert_allclose(native("double", ROWS[:2]), ROWS[:2] * 2)
     assert models.load_model("double")(21) == 42
+    kept = models.save_model("words", ["a", "b"], framework="pickle")
+    assert (kept.record.format, kept.load()) == (None, ["a", "b"])
+    with pytest.raises(StoreError, match="nothing here can run this model"):
+        models.save_model("words", ["a", "b"], framework="pickle", sample=ROWS)
 
 
 def test_what_is_wrong_with_a_sample_is_said() -> None:
@@ -475,7 +480,7 @@ def test_a_pickle_from_elsewhere_is_read_only_with_trust(tmp_path: Path, monkeyp
 def test_labels_metadata_and_aliases_are_there_from_the_start() -> None:
     saved = models.save_model(
         "cancer:v1",
-        LogisticRegression(max_iter=5000).fit(*load_breast_cancer(return_X_y=True)),
+        GaussianNB().fit(*load_breast_cancer(return_X_y=True)),
         labels={"stage": "dev"},
         metadata={"accuracy": np.float64(0.95), "rows": np.int64(569)},
         aliases=["production", "best"],

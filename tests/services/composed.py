@@ -1,4 +1,4 @@
-"""A service that calls models, in four dresses: sync and async, each in a worker and on the front-end. Its models lie beside it."""
+"""A service that calls models, sync and async, each in a worker and on the front-end. The models lie beside it."""
 
 from typing import Any
 

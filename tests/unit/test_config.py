@@ -15,7 +15,14 @@ from orchestrator.spec.config import WITHOUT_EFFECT
 EVERYTHING: dict[str, Any] = {
     "workers": 2,
     "threads": 4,
-    "resources": {"cpu": "500m", "memory": "512Mi", "gpu": 0.5, "gpu_type": "nvidia-l4", "tpu_type": "v5e"},
+    "resources": {
+        "cpu": "500m",
+        "memory": "512Mi",
+        "memory_limit": 1,
+        "gpu": 0.5,
+        "gpu_type": "nvidia-l4",
+        "tpu_type": "v5e",
+    },
     "traffic": {
         "timeout": 10,
         "max_concurrency": 8,
@@ -25,6 +32,7 @@ EVERYTHING: dict[str, Any] = {
         "queue_timeout": 0.5,
         "priority": "low",
         "shutdown_timeout": 0,
+        "hang_timeout": 5,
     },
     "backlog": 64,
     "http": {

@@ -34,11 +34,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     default_store().close()
 
 
-def save(name: str, folder: Path, **more: Any) -> ModelRecord:
+def save(name: str, folder: Path) -> ModelRecord:
     """Saves a folder with a model.onnx in it."""
     signature = read_signature(folder / "model.onnx", ModelFormat.ONNX)
-    given = {"format": ModelFormat.ONNX, "file": "model.onnx", "signature": signature} | more
-    return default_store().save(Tag.of(name), folder, **given)
+    return default_store().save(Tag.of(name), folder, format=ModelFormat.ONNX, file="model.onnx", signature=signature)
 
 
 def linear(home: Path, name: str = "text_det", factor: float = 1.0) -> ModelRecord:
@@ -244,14 +243,14 @@ def test_a_frameworks_own_model_is_run_by_its_library(home: Path) -> None:
     classifier = DecisionTreeClassifier(random_state=0).fit(flowers.data, flowers.target)
     folder = home / "iris"
     folder.mkdir()
-    joblib.dump(classifier, folder / "model.joblib")
+    joblib.dump(classifier, folder / "model.pkl")
     signature = ModelSignature(
         inputs=(TensorSpec(name="x", dtype=DType.FP64, shape=(-1, 4)),),
         outputs=(TensorSpec(name="label", dtype=DType.INT64, shape=(-1,)),),
         batched=True,
     )
     default_store().save(
-        Tag.of("iris"), folder, framework="sklearn", file="model.joblib", method="predict", signature=signature
+        Tag.of("iris"), folder, framework="sklearn", file="model.pkl", method="predict", signature=signature
     )
     spec = load_service("model:iris", home).spec.models[0]
     assert (spec.format, spec.framework, spec.method) == (ModelFormat.PYTHON, "sklearn", "predict")
