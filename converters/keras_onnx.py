@@ -76,7 +76,7 @@ class KerasToOnnx:
 
 def _input_names(model: Any) -> list[str]:
     names = [tensor.name.partition(":")[0] for tensor in model.inputs]
-    if any(name.startswith("keras_tensor") for name in names):
+    if any(name.startswith(("keras_tensor", "input_layer")) for name in names):
         # Keras numbers what nobody has named, by what the process made before.
         return ["input"] if len(names) == 1 else [f"input_{index}" for index in range(len(names))]
     return names

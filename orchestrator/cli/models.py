@@ -78,7 +78,13 @@ def list_(
 
 
 @app.command()
-def get(tag: Tag, as_json: AsJson = False) -> None:
+def get(
+    tag: Tag,
+    path: Annotated[
+        bool, typer.Option("--path", help="Print only the folder with its files; fetch them there.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Shows one version: what it takes and gives, its files, and how its conversion was proved.
 
     Examples:
@@ -86,13 +92,21 @@ def get(tag: Tag, as_json: AsJson = False) -> None:
       orchestrator models get iris
 
       orchestrator models get iris:production --json
+
+      ls $(orchestrator models get iris --path)
     """
     model = models.get(tag)
+    if path:
+        if as_json:
+            say_json({"tag": str(model.tag), "path": model.path})
+        else:
+            say(model.path)
+        return
     aliases = _pointing(model, models.aliases(model.tag))
     parity = model.parity
     if as_json:
         proof = None if parity is None else parity.model_dump(mode="json")
-        say_json(document_of(model) | {"aliases": aliases, "path": model.path, "parity": proof})
+        say_json(document_of(model) | {"aliases": aliases, "parity": proof})
         return
     record = model.record
     signature = record.signature
@@ -106,7 +120,6 @@ def get(tag: Tag, as_json: AsJson = False) -> None:
         ("format", str(record.format or "-")),
         ("file", record.file or "-"),
         ("size", size_in_words(record.size)),
-        ("path", model.path),
         *((f"label {key}", value) for key, value in record.labels.items()),
         *((f"metadata {key}", str(value)) for key, value in record.metadata.items()),
         *((f"version of {key}", value) for key, value in model.info.context.items()),

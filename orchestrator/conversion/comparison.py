@@ -120,6 +120,9 @@ def _difference(name: str, answers: Answers, tolerance: Tolerance) -> _Differenc
         return _broken(f"its shape is {list(actual.shape)} where the original has {list(expected.shape)}")
     if _kind(expected) != _kind(actual):
         return _broken(f"its dtype is {actual.dtype} where the original has {expected.dtype}")
+    if not expected.size:
+        # Nothing was found in an image, say, and by neither.
+        return _Difference()
     if expected.dtype.kind != "f":
         return _equality(expected, actual, _tied(answers.expected))
     return _distance(expected.astype(np.float64), actual.astype(np.float64), tolerance)
@@ -136,10 +139,10 @@ def _broken(what: str) -> _Difference:
 
 def _equality(expected: NDArray[Any], actual: NDArray[Any], tied: NDArray[np.bool_] | None) -> _Difference:
     rows = len(expected) if expected.ndim else 1
-    same = (expected == actual).reshape(rows, -1).all(axis=1) if expected.size else np.ones(rows, dtype=np.bool_)
+    same = (expected == actual).reshape(rows, -1).all(axis=1)
     if tied is not None and len(tied) == rows:
         same |= tied
-    if expected.dtype.kind in "iu" and expected.size:
+    if expected.dtype.kind in "iu":
         distance = float(np.abs(expected.astype(np.float64) - actual.astype(np.float64)).max())
     else:
         distance = 0.0 if same.all() else np.inf

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, NoReturn, Protocol
 
 from orchestrator.errors import BackendUnavailable, CallError, DeadlineExceeded, Overloaded
-from orchestrator.server.capacity import Capacity
+from orchestrator.server.capacity import BATCHES, Capacity
 from orchestrator.server.patience import Caller
 from orchestrator.server.waiting import Place, WaitingRoom
 
@@ -148,7 +148,10 @@ class Admission:
             self._turn_away(place, "stopping", BackendUnavailable(f"{self._name} stops"))
 
     def wait_s(self, caller: Caller) -> float:
-        """How long a new call would wait, about: what goes before it, at the rate at which calls end."""
+        """How long a new call would wait until it is worked on, about.
+
+        What goes before it, at the rate at which calls end; and at the backend behind the batch before it.
+        """
         if self._has_place(1):
             return 0.0
         now, capacity = self._clock(), self._capacity
@@ -159,7 +162,8 @@ class Admission:
         if capacity.calls is not None and self._calls:
             turns = (calls + self._calls - capacity.calls + 1) / self._calls
         if capacity.units is not None and self._units:
-            turns = max(turns, (units + self._units - self._most_units + 1) / self._units)
+            behind = 1 - 1 / BATCHES
+            turns = max(turns, (units + self._units - self._most_units + 1) / self._units + behind)
         return max(0.0, turns * takes_s)
 
     def _has_place(self, size: int) -> bool:

@@ -2,7 +2,7 @@
 
 Calls are counted, and weighed. The weight is in units of which a batch of the service's model has `max_batch_size` (a
 model that does not batch: one), so that two batches a worker are `2 * workers * max_batch_size` units, whatever the
-calls in them are. Two: while a worker runs one batch, the next one is there.
+calls in them are.
 """
 
 import math
@@ -11,9 +11,10 @@ from typing import Final
 
 from orchestrator.spec import ApiSpec, Placement, ServiceSpec
 
-__all__ = ["Capacity", "capacity_of", "share", "size_of"]
+__all__ = ["BATCHES", "Capacity", "capacity_of", "share", "size_of"]
 
-_BATCHES: Final = 2
+BATCHES: Final = 2
+"""That a worker has: one it runs, one that is there when that ends."""
 _MAX_QUEUE: Final = 1000
 
 
@@ -72,5 +73,5 @@ def _units(service: ServiceSpec, processes: int) -> int | None:
         return None  # these take any number of calls at once
     batch = service.max_batch_size or 1
     if service.placement is Placement.FRONTEND:  # every process has an instance of its own
-        return _BATCHES * service.threads * batch
-    return share(_BATCHES * service.workers * service.threads * batch, processes)
+        return BATCHES * service.threads * batch
+    return share(BATCHES * service.workers * service.threads * batch, processes)

@@ -86,15 +86,18 @@ class TritonPythonModel:
         responses: list[Any] = [None] * len(requests)
         prepared: list[Prepared] = []
         positions: list[int] = []
-        for position, request in enumerate(requests):
+        callers = [_Caller(request.is_cancelled) for request in requests]
+        for position, (request, caller) in enumerate(zip(requests, callers, strict=True)):
             try:
-                prepared.append(self._executor.prepare(self._requests.read(request, request.is_cancelled)))
+                prepared.append(self._executor.prepare(self._requests.read(request, caller.gone)))
                 positions.append(position)
             except CallError as error:
                 responses[position] = _response(error)
         answers = drive(self._executor.run(prepared, self._invoke))
         for position, answer in zip(positions, answers, strict=True):
             responses[position] = _response(answer)
+        for caller in callers:
+            caller.answered()
         return responses
 
     def finalize(self) -> None:
@@ -176,22 +179,30 @@ class _Many:
     async def _serve(self, request: Any, sender: Any) -> None:
         """Answers one request; Triton keeps its tensors until the final flag is sent."""
         final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+        caller = _Caller(sender.is_cancelled)
         try:
-            call = self._requests.read(request, sender.is_cancelled)
+            call = self._requests.read(request, caller.gone)
             lifetime = call.lifetime
             prepared = await self._prepared(call)
             if prepared.binding.spec.stream:
                 async with contextlib.aclosing(self._concurrent.stream(prepared)) as answers:
                     async for answer in answers:
                         sender.send(_response(answer))
+                caller.answered()
                 sender.send(flags=final)
             else:
-                sender.send(_response(await self._concurrent.call(prepared)), flags=final)
+                response = _response(await self._concurrent.call(prepared))
+                caller.answered()
+                sender.send(response, flags=final)
         except CallError as error:
+            caller.answered()
             sender.send(_response(error), flags=final)
         except asyncio.CancelledError:
-            sender.send(_response(lifetime.end() or CallCancelled("the call was cancelled")), flags=final)
+            ended = lifetime.end() or CallCancelled("the call was cancelled")
+            caller.answered()
+            sender.send(_response(ended), flags=final)
         except Exception as error:  # noqa: BLE001  # whatever it is, the request must have its end
+            caller.answered()
             sender.send(
                 _response(fault_of(error, self._running.definition.spec.name, [request.request_id()])), flags=final
             )
@@ -218,6 +229,28 @@ class _Many:
                     task.cancel()
             pause_s = max(_LOOK_S, (time.perf_counter() - started) / _LOOK_SHARE)
         self._watch = None
+
+
+class _Caller:
+    """Asks Triton whether a call's caller has gone, but never after the answer.
+
+    Triton ends the whole server with a segmentation fault when it is asked then, and a call's context may outlive the
+    call.
+    """
+
+    def __init__(self, ask: Callable[[], bool]) -> None:
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._answered = False
+
+    def answered(self) -> None:
+        """Comes before the final answer."""
+        with self._lock:
+            self._answered = True
+
+    def gone(self) -> bool:
+        with self._lock:
+            return not self._answered and bool(self._ask())
 
 
 class _Requests:

@@ -35,8 +35,10 @@ def workers_of(server: Serving, model: str | None = None) -> list[psutil.Process
     for process in server.family():
         with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
             line = process.cmdline()
-            if line and line[0].endswith(STUB) and model in (None, Path(line[1]).parts[-3]):
-                found.append(process)
+            if line and line[0].endswith(STUB):
+                repository, name = Path(line[1]).parts[-4:-2]
+                if repository == "repository" and model in (None, name):  # the other one proves the server
+                    found.append(process)
     return found
 
 

@@ -25,7 +25,7 @@ from orchestrator.store import Store
 from orchestrator.triton import Control
 from orchestrator.worker.snapshot import take_snapshot
 from tests.e2e.serving import COMMAND, Serving, eventually, gone, shm_segments
-from tests.e2e.versions import done, folders, refused, save_number, write_code
+from tests.e2e.versions import done, folders, orchestrator, refused, save_number, write_code
 
 pytestmark = pytest.mark.e2e
 
@@ -312,7 +312,9 @@ def test_two_deployments_at_once_come_one_after_the_other(home: Path, code: Path
             ("deploy", "service:Teller", "--working-dir", str(code), "--server", server.url),
         ]
         with ThreadPoolExecutor(3) as pool:
-            outcomes = list(pool.map(lambda command: done(*command), commands))
+            ended = list(pool.map(lambda command: orchestrator(*command, "--json"), commands))
+        assert [each.returncode for each in ended] == [0, 0, 0], [each.stderr for each in ended]
+        outcomes = [json.loads(each.stdout) for each in ended]
         last = told(server)
         assert last["code"] == "b"
         moves = [outcome[0]["changed"][0] for outcome in outcomes[:2]]

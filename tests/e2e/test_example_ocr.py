@@ -54,7 +54,6 @@ def texts(lines: Sequence[dict[str, Any]]) -> list[str]:
 
 def test_the_pages_of_many_callers_are_read_exactly_and_in_order(server: Serving) -> None:
     picture = Image.open(EXAMPLES / "ocr" / "page.png")
-    assert np.array_equal(picture, page.draw(page.PAGE))
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: read(server.url, picture), range(4)))
     for lines in answers:

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator.client import Client
 from tests.e2e.model_counts import batch_sizes, series
-from tests.e2e.serving import Serving
+from tests.e2e.serving import ROOT, Serving
 
 pytestmark = pytest.mark.e2e
 
@@ -54,3 +54,10 @@ def test_a_call_of_a_facade_counts_once() -> None:
         # What Triton itself counts is on the page as it is, facades and all.
         whole = {each.labels["model"]: each.value for each in families["nv_inference_count"].samples}
         assert (whole["mixed-1.0"], whole["mixed-1.0.count"]) == (1, 1)
+        documented = (ROOT / "docs" / "metrics.md").read_text()
+        ours = [family for name, family in families.items() if name.startswith("orchestrator_")]
+        shown = [family for family in ours if not family.name.endswith("_created")]
+        assert len(shown) >= 8
+        for family in shown:
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            assert f"| `{name}` | {family.type} |" in documented

@@ -40,9 +40,9 @@ def npy(array: NDArray[Any]) -> bytes:
     return stream.getvalue()
 
 
-def post(url: str, array: NDArray[Any]) -> NDArray[Any]:
+def post(url: str, array: NDArray[Any], http: httpx2.Client | None = None) -> NDArray[Any]:
     headers = {"Content-Type": "application/x-npy"}
-    answer = httpx2.post(url, content=npy(array), headers=headers, timeout=120)
+    answer = (http or httpx2).post(url, content=npy(array), headers=headers, timeout=120)
     assert answer.status_code == 200, answer.text
     return np.array(answer.json())
 
@@ -102,10 +102,14 @@ def test_the_service_is_ready_when_its_models_are(ocr: Serving) -> None:
 
 @pytest.mark.parametrize(("service", "callers"), [("Ocr", 8), ("OcrInWorkers", 6), ("OcrInFrontend", 16)])
 def test_calls_of_several_requests_are_one_batch_in_the_model(service: str, callers: int) -> None:
-    with Serving(f"ocr_models:{service}") as server, ThreadPoolExecutor(callers) as pool:
+    with (
+        Serving(f"ocr_models:{service}") as server,
+        ThreadPoolExecutor(callers) as pool,
+        httpx2.Client(limits=httpx2.Limits(max_connections=None)) as http,
+    ):
         line = np.zeros((1, 3, 48, 32), dtype=np.float32)
         before = counts(server, f"{service}.direction")
-        answers = list(pool.map(lambda _: post(f"{server.url}/turned", line), range(callers * 4)))
+        answers = list(pool.map(lambda _: post(f"{server.url}/turned", line, http), range(callers * 4)))
         after = counts(server, f"{service}.direction")
     rows, batches = after[0] - before[0], after[1] - before[1]
     assert len(answers) == rows == callers * 4

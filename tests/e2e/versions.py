@@ -1,8 +1,12 @@
 """Stored models that tell their version, and a service that does, for tests of deployments."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from orchestrator.cli.main import run
 from orchestrator.formats import Sample, read_signature, write_sample
 from orchestrator.spec import ModelFormat, ModelRecord, Tag
 from orchestrator.store import Store
@@ -83,20 +88,36 @@ def save_number(
 
 
 def orchestrator(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command as a user does."""
+    """Runs a command as a user does, in a process of its own."""
     return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=False, timeout=120)
+
+
+def orchestrator_here(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same in this process, which saves its start; for one thread, and commands that import nobody's module."""
+    argv, out, err = sys.argv, io.StringIO(), io.StringIO()
+    sys.argv = [COMMAND, *arguments]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                run()
+                code = 0
+            except SystemExit as ended:
+                code = int(ended.code or 0)
+    finally:
+        sys.argv = argv
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def done(*arguments: str) -> list[dict[str, Any]]:
     """The outcome of a command that must end well, as JSON."""
-    outcome = orchestrator(*arguments, "--json")
+    outcome = _way(arguments)(*arguments, "--json")
     assert outcome.returncode == 0, outcome.stderr
     return list(json.loads(outcome.stdout))
 
 
 def refused(*arguments: str) -> str:
     """The one line of a command that must not."""
-    outcome = orchestrator(*arguments)
+    outcome = _way(arguments)(*arguments)
     assert outcome.returncode != 0, outcome.stdout
     errors = [line for line in outcome.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1, outcome.stderr
@@ -108,3 +129,7 @@ def folders(run_dir: Path) -> dict[str, list[str]]:
     """What is on disk of every model of a server: its folder's entries."""
     repository = run_dir / "repository"
     return {model: sorted(os.listdir(repository / model)) for model in sorted(os.listdir(repository))}
+
+
+def _way(arguments: Sequence[str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    return orchestrator if arguments[0] == "deploy" else orchestrator_here

@@ -137,7 +137,9 @@ def test_get_shows_one_version(orchestrator: Orchestrator, forest: Path) -> None
     document = orchestrator("models", "get", "iris:latest", "--json").document
     assert (document["tag"], document["name"], document["number"]) == ("iris:v1", "iris", 1)
     assert document["parity"]["source"] == "sklearn"
-    assert Path(document["path"], "model.onnx").is_file()
+    folder = orchestrator("models", "get", "iris", "--path").out.rstrip()
+    assert Path(folder, "model.onnx").is_file()
+    assert orchestrator("models", "get", "iris", "--path", "--json").document == {"tag": "iris:v1", "path": folder}
     assert document["context"]["sklearn"]
     assert document["signature"]["inputs"] == [{"name": "X", "dtype": "FP32", "shape": [-1, 4], "optional": False}]
 

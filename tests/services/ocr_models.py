@@ -18,7 +18,7 @@ Lines = Annotated[np.ndarray, validators.DType("float32"), validators.Shape((-1,
 
 
 class Models:
-    direction = Onnx(MODELS / "ch_ppocr_mobile_v2.0_cls_mobile.onnx", queue_delay_us=50_000)
+    direction = Onnx(MODELS / "ch_ppocr_mobile_v2.0_cls_mobile.onnx", queue_delay_us=400_000)
     letters = Onnx(MODELS / "PP-OCRv6_rec_small.onnx", max_batch_size=2)
 
 

@@ -16,21 +16,26 @@ class Sync:
         self.told: list[str] = []
         self.running = self.most = 0
 
+    @orchestrator.on_shutdown
+    def last(self) -> None:
+        print(f"stopped after {len(self.ran)}", flush=True)
+
     @orchestrator.api
     def work(self, name: str, seconds: float = 0.05) -> str:
         self.ran.append(name)
+        print(f"ran {name}", flush=True)
+        self.running += 1
+        self.most = max(self.most, self.running)
         time.sleep(seconds)
+        self.running -= 1
         return name
 
     @orchestrator.api
     def until_told(self, name: str, ctx: orchestrator.Context, seconds: float = 20) -> str:
         self.ran.append(name)
-        self.running += 1
-        self.most = max(self.most, self.running)
         end = time.monotonic() + seconds
         while not ctx.cancelled and time.monotonic() < end:
             time.sleep(0.005)
-        self.running -= 1
         if ctx.cancelled:
             self.told.append(name)
         return name

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="misc"
 """Conversions that need torch, each a function that prints what came of it as JSON: run by `tests/integration`."""
 
 import json
@@ -11,8 +12,9 @@ import numpy as np
 import onnxruntime
 import torch
 
-from orchestrator.conversion import Conversion, ParityError, convert, converter_for, find_converter
+from orchestrator.conversion import convert, converter_for, find_converter
 from orchestrator.errors import ConversionError
+from tests.services.conversion_summary import summary
 
 TEXTS = [
     "A man is eating food.",
@@ -51,20 +53,6 @@ def digits_network() -> Any:
     return network, images.numpy(), numbers
 
 
-def summary(done: Conversion) -> dict[str, Any]:
-    """What the tests look at."""
-    signature = done.converted.signature
-    return {
-        "inputs": [f"{spec.name}: {spec.dtype}{list(spec.shape)}" for spec in signature.inputs],
-        "outputs": [f"{spec.name}: {spec.dtype}{list(spec.shape)}" for spec in signature.outputs],
-        "batched": signature.batched,
-        "worst": max(output.worst_absolute for output in done.report.outputs),
-        "agreement": [output.agreement for output in done.report.outputs],
-        "samples": list(done.report.samples),
-        "notes": list(done.report.notes),
-    }
-
-
 def refusal(model: Any, folder: Path, **settings: Any) -> str:
     """The sentence with which a conversion ends."""
     try:
@@ -80,7 +68,8 @@ def network(folder: Path) -> dict[str, Any]:
     module, images, numbers = digits_network()
     module.train()
     onnx = find_converter("onnx", "onnx")
-    found = {"module": summary(convert(module, converter_for(module, "onnx"), folder / "module", sample=images))}
+    found: dict[str, Any] = {}
+    found["module"] = summary(convert(module, converter_for(module, "onnx"), folder / "module", sample=images))
     found["still training"] = module.training
     session = onnxruntime.InferenceSession(folder / "module" / "model.onnx")
     answers = session.run(None, {session.get_inputs()[0].name: images})[0].argmax(axis=1)
@@ -180,7 +169,7 @@ def modules(folder: Path) -> dict[str, Any]:
 
 def minilm(folder: Path, source: str) -> dict[str, Any]:
     """MiniLM by its folder, with and without its pooling, against sentence-transformers itself."""
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found]
     from tokenizers import Tokenizer
 
     found: dict[str, Any] = {}
@@ -209,11 +198,9 @@ def minilm(folder: Path, source: str) -> dict[str, Any]:
 def main() -> None:
     """`torch_conversions.py FUNCTION [ARGUMENT]`: the last line that it prints is the result."""
     functions: dict[str, Callable[..., Any]] = {"network": network, "modules": modules, "minilm": minilm}
-    assert issubclass(ParityError, ConversionError)
     with tempfile.TemporaryDirectory(prefix="orchestrator-test-") as folder:
         print(json.dumps(functions[sys.argv[1]](Path(folder), *sys.argv[2:])))
 
 
 if __name__ == "__main__":
-    # Pickled classes are looked up by the module that they were defined in.
     main()

@@ -285,3 +285,26 @@ def test_the_file_is_one_that_tritons_onnxruntime_reads(iris: Any, tmp_path: Pat
     assert len(domains) == len(set(domains))
     session = onnxruntime.InferenceSession(tmp_path / "made" / "model.onnx")
     assert [value.shape[1:] for value in session.get_outputs()] == [[], [3]]
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "packages"),
+    [
+        ("torch", "m.pt", "triton-orchestrator[convert,torch]"),
+        ("huggingface", "", "triton-orchestrator[convert,torch]"),
+        ("sentence_transformers", "", "triton-orchestrator[convert,torch]"),
+        ("keras", "m.keras", "tensorflow-cpu tf2onnx"),
+        ("tensorflow", "", "tensorflow-cpu tf2onnx"),
+    ],
+)
+def test_a_framework_that_is_not_installed_is_one_line(source: str, path: str, packages: str, tmp_path: Path) -> None:
+    for name in ("m.pt", "m.keras", "model.safetensors", "saved_model.pb"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "modules.json").write_text('[{"type": "sentence_transformers.models.Transformer", "path": ""}]')
+    converter = find_converter(source, "onnx")
+    with pytest.raises(ConversionError, match=r"this conversion needs the package \w+") as caught:
+        convert(converter.load(tmp_path / path), converter, tmp_path / "made")
+    assert caught.value.hint
+    assert packages in caught.value.hint
+    assert not (tmp_path / "made").exists()

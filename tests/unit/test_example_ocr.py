@@ -44,7 +44,7 @@ def test_small_images_are_enlarged_and_large_ones_reduced() -> None:
 def test_a_box_grows_back_around_the_core_of_its_line(degrees: float) -> None:
     core = box_around(300, 200, 200, 20, degrees)
     probabilities = np.zeros((400, 600), np.float32)
-    cv2.fillPoly(probabilities, [core.round().astype(np.int32)], 0.9)
+    cv2.fillPoly(probabilities, [core.round().astype(np.int32)], (0.9,))
     (found,) = detection.find_boxes(probabilities, 1200, 800)  # the image is twice the view
     margin = 1.6 * 200 * 20 / (2 * (200 + 20))
     expected = box_around(300, 200, 200 + 2 * margin, 20 + 2 * margin, degrees) * 2
@@ -75,7 +75,6 @@ def test_a_tall_box_is_a_line_that_runs_up() -> None:
 
 @pytest.mark.parametrize("degrees", [0, 25, 90, 180, 270])
 def test_a_cut_is_the_box_straightened(degrees: float) -> None:
-    image = np.zeros((300, 300, 3), np.uint8)
     line = np.linspace(0, 255, 101, dtype=np.uint8)[np.newaxis, :, np.newaxis].repeat(21, 0).repeat(3, 2)
     box = box_around(150, 150, 101, 21, degrees)
     corners = np.array([(0, 0), (101, 0), (101, 21), (0, 21)], np.float32)
@@ -90,7 +89,8 @@ def test_rows_are_read_as_the_page_lies(page: float) -> None:
     upright = [(100, 50), (400, 57), (250, 110), (90, 160), (300, 158), (500, 163)]
     angle = np.deg2rad(page)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    boxes = np.array([box_around(*(np.array(centre) @ turn), 120, 30, page) for centre in upright])
+    centres = (np.array(upright) @ turn).tolist()
+    boxes = np.array([box_around(x, y, 120, 30, page) for x, y in centres])
     shuffled = [4, 0, 5, 2, 1, 3]
     order = lines.reading_order(boxes[shuffled])
     assert [shuffled[index] for index in order] == list(range(6))

@@ -371,6 +371,20 @@ def test_a_model_without_a_batch_axis_is_compared_as_it_is() -> None:
     assert not gate(linear, lambda x: {"y": narrow(x)["y"] + 1}, model=model, sample={"x": TABLE[0]})[0].passed
 
 
+def test_an_output_may_be_empty() -> None:
+    model = signature({"x": (DType.FP32, (ANY, 4))}, {"boxes": (DType.FP32, (ANY, 4)), "ids": (DType.INT64, (ANY,))})
+    model = model.model_copy(update={"batched": False})
+
+    def found(inputs: Arrays) -> dict[str, NDArray[Any]]:
+        boxes = inputs["x"][inputs["x"][:, 0] > 0.5]
+        return {"boxes": boxes, "ids": np.arange(len(boxes))}
+
+    report, _ = gate(found, found, model=model)
+    assert report.passed
+    assert "zeros x 1" in report.samples
+    assert not gate(found, lambda x: {name: array[:0] for name, array in found(x).items()}, model=model)[0].passed
+
+
 def test_the_proof_is_the_originals_in_the_converted_models_dtypes() -> None:
     _, proof = gate(linear, narrow)
     assert proof.inputs["x"].tolist() == TABLE[:8].tolist()

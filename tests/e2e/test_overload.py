@@ -1,0 +1,178 @@
+"""More calls than a service can run, and callers who leave: what is accepted stays quick, what nobody waits for never runs."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orchestrator.engine import InferRequest
+from orchestrator.triton import TritonBackend
+from orchestrator.triton.leftovers import living
+from tests.e2e.callers import Answer, Caller, call, metric, percentile
+from tests.e2e.serving import Serving
+
+pytestmark = pytest.mark.e2e
+SERVICE_S = 0.1
+QUEUE_S = 0.5
+OVERLOAD_S = 30.0
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+
+def board_of(server: Serving) -> Path:
+    """The cancel board of the Triton below a server."""
+    (run_dir,) = [each for each in living() if each.name.startswith(f"orchestrator-{server.process.pid}-")]
+    return run_dir / "calls"
+
+
+def test_twice_the_capacity_for_30_s() -> None:
+    """Acceptance 4."""
+
+    async def load(url: str) -> None:
+        unloaded = [(await call(url, "/work", {"name": f"alone{n}", "seconds": SERVICE_S})).seconds for n in range(10)]
+        alone_s = percentile(unloaded, 0.5)
+        answers: dict[str, Answer] = {}
+
+        async def one(name: str) -> None:
+            answers[name] = await call(url, "/work", {"name": name, "seconds": SERVICE_S})
+
+        pause, loop, sent = random.Random(1), asyncio.get_running_loop(), 0
+        async with asyncio.TaskGroup() as tasks:
+            began = due = loop.time()
+            while due < began + OVERLOAD_S:
+                sent += 1
+                tasks.create_task(one(f"call{sent}"))
+                due += pause.expovariate(2 / SERVICE_S)
+                await asyncio.sleep(max(0.0, due - loop.time()))
+        statuses = Counter(answer.status for answer in answers.values())
+        accepted = {name: answer for name, answer in answers.items() if answer.status == 200}
+        refused = [answer for answer in answers.values() if answer.status == 429]
+        p99_s = percentile([answer.seconds for answer in accepted.values()], 0.99)
+        bound_s = 2 * alone_s + QUEUE_S
+        print(
+            f"\n{len(answers)} calls in {OVERLOAD_S:.0f} s, each {SERVICE_S * 1000:.0f} ms: {dict(statuses)};"
+            f" accepted p50 {percentile([a.seconds for a in accepted.values()], 0.5):.3f} s, p99 {p99_s:.3f} s,"
+            f" bound {bound_s:.3f} s; refused p99 {percentile([a.seconds for a in refused], 0.99) * 1000:.1f} ms;"
+            f" busy {len(accepted) * SERVICE_S / OVERLOAD_S:.0%}"
+        )
+        assert set(statuses) == {200, 429}
+        assert p99_s <= bound_s
+        assert len(refused) > len(answers) / 4
+        assert len(accepted) * SERVICE_S > 0.8 * OVERLOAD_S  # the worker was fed
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+        history = (await call(url, "/history")).json()["ran"]
+        ran = Counter(name for name in history if name.startswith("call"))
+        assert set(ran) == set(accepted)  # what ran was answered, what was refused did not run
+        assert set(ran.values()) == {1}
+        assert all(answer.text == name for name, answer in accepted.items())
+        assert await metric(url, "orchestrator_requests_refused_total") == len(refused)
+
+    with Serving("queued:Sync", "--set", f"traffic.queue_timeout={QUEUE_S}") as server:
+        asyncio.run(load(server.url))
+
+
+@pytest.mark.parametrize("target", ["queued:Sync", "queued:Threaded"])
+def test_200_clients_disconnect_while_queued(target: str) -> None:
+    """Acceptance 2: most of them wait in the front-end, some in Triton or its worker, and none of them runs."""
+
+    async def leave(url: str) -> None:
+        loop = asyncio.get_running_loop()
+        busy = [asyncio.create_task(call(url, "/work", {"name": f"busy{n}", "seconds": 1.5})) for n in range(2)]
+        await asyncio.sleep(0.5)
+        callers = [Caller(url) for _ in range(200)]
+        for number, each in enumerate(callers):
+            await each.__aenter__()
+            await each.send("/work", {"name": f"left{number}", "seconds": 0})
+
+        async def waiting() -> bool:
+            return await metric(url, "orchestrator_requests_in_progress", api="work") == 202
+
+        await until(waiting)
+        queued = await metric(url, "orchestrator_queue_length")
+        left = loop.time()
+        for each in callers:
+            await each.__aexit__(None, None, None)
+
+        async def gone() -> bool:
+            return await metric(url, "orchestrator_requests_in_progress", api="work") <= 2
+
+        await until(gone)
+        noticed_s = loop.time() - left
+        assert [(await each).status for each in busy] == [200, 200]
+        # A call that came later has run: so would they have, if they were to.
+        assert (await call(url, "/work", {"name": "last", "seconds": 0})).status == 200
+        history = (await call(url, "/history")).json()["ran"]
+        print(
+            f"\n{target}: {queued:.0f} of 200 waited in the front-end; all gone {noticed_s:.2f} s later; ran: {history}"
+        )
+        assert sorted(history) == ["busy0", "busy1", "last"]
+        assert await metric(url, "orchestrator_requests_total", api="work", status="499") == 200
+
+    with Serving(target) as server:
+        asyncio.run(leave(server.url))
+
+
+@pytest.mark.parametrize("target", ["queued:Sync", "queued:Threaded"])
+def test_what_waits_in_tritons_own_queue_is_cancelled_without_telling_triton(target: str) -> None:
+    async def leave(url: str, grpc_url: str, board: Path) -> None:
+        backend = TritonBackend(grpc_url, board=board)
+        ended: list[asyncio.Future[None]] = []
+
+        async def run(name: str, seconds: float) -> None:
+            inputs = {"work.name": np.array([name.encode()], object), "work.seconds": np.array([seconds])}
+            request = InferRequest(target.partition(":")[2], inputs, {"api": "work"}, runs_on=ended.append)
+            if target == "queued:Sync":
+                await backend.infer(request)
+            else:
+                async for _ in backend.stream(request):
+                    pass
+
+        busy = [asyncio.create_task(run(f"busy{number}", 1.0)) for number in range(2)]
+        await asyncio.sleep(0.3)
+        leaving = [asyncio.create_task(run(f"left{number}", 0.0)) for number in range(200)]
+        await asyncio.sleep(0.2)
+        for each in leaving:
+            each.cancel()
+        await asyncio.gather(*leaving, return_exceptions=True)
+        assert len(ended) == 200  # they are still there, as far as Triton goes
+        await asyncio.gather(*busy)
+        await asyncio.wait(ended, timeout=10)
+        assert all(each.done() for each in ended)
+        await run("last", 0.0)
+        await backend.close()
+        assert sorted((await call(url, "/history")).json()["ran"]) == ["busy0", "busy1", "last"]
+
+    with Serving(target) as server:
+        asyncio.run(leave(server.url, server.triton["grpc"], board_of(server)))
+
+
+def test_the_urgent_go_first_and_clients_take_turns() -> None:
+    async def crowd(url: str) -> None:
+        busy = [asyncio.create_task(call(url, "/work", {"name": f"busy{n}", "seconds": 0.4})) for n in range(2)]
+        await asyncio.sleep(0.3)
+        rest = []
+        for name, headers in (
+            *((f"hog{number}", {"x-api-key": "hog"}) for number in range(4)),
+            ("other", {"x-api-key": "other"}),
+            ("low", {"x-request-priority": "low"}),
+            ("high", {"x-request-priority": "high"}),
+        ):
+            rest.append(asyncio.create_task(call(url, "/work", {"name": name, "seconds": 0.01}, headers)))
+            await asyncio.sleep(0.02)
+        assert {(await each).status for each in (*busy, *rest)} == {200}
+        ran = (await call(url, "/history")).json()["ran"]
+        assert sorted(ran[:2]) == ["busy0", "busy1"]
+        assert ran[2:] == ["high", "hog0", "other", "hog1", "hog2", "hog3", "low"]
+        wrong = await call(url, "/work", {"name": "x"}, {"x-request-priority": "now"})
+        assert wrong.status == 400
+
+    with Serving("queued:Sync") as server:
+        asyncio.run(crowd(server.url))
