@@ -106,7 +106,9 @@ class Serving:
     @property
     def targets(self) -> tuple[Target, ...]:
         """All Triton models whose versions can move."""
-        native = {spec.name: spec.attribute for spec in reversed(self.service.models)}
+        native: dict[str, str] = {}
+        for spec in self.service.models:
+            native.setdefault(spec.name, spec.attribute)
         found: list[Target] = [
             NativeTarget(ModelFolder(self.repository, name), attribute) for name, attribute in native.items()
         ]

@@ -14,6 +14,7 @@ from fastapi import Body, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
 
 from orchestrator.deployment import Changed, Deployer, Report, ServiceCode, StepDone
 from orchestrator.errors import InvalidInput, OrchestratorError
@@ -98,6 +99,7 @@ def create_operator_app(deployer: Deployer, url: str) -> FastAPI:
 
     app.add_exception_handler(OrchestratorError, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)
+    app.add_exception_handler(HTTPException, _not_there)
     return app
 
 
@@ -146,6 +148,12 @@ def _response(reply: Reply) -> Response:
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, OrchestratorError)
     return _response(problem_of(error, uuid.uuid4().hex))
+
+
+async def _not_there(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = f"{request.method} {request.url.path}: {error.detail}"
+    return _response(problem(error.status_code, "http", detail, uuid.uuid4().hex))
 
 
 async def _unreadable(_: Request, error: Exception) -> Response:

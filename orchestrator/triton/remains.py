@@ -65,10 +65,11 @@ class Remains:
             await asyncio.sleep(_LOOK_S)
             now = loop.time()
             left = [worker for worker in left if worker in alive()]
-            for worker in left:
+            for worker in list(left):
                 beat = Beat.read(self._server_id, worker.pid)
                 if beat is None or beat.calls:
                     idle.pop(worker, None)
                 if now > end or now - idle.setdefault(worker, now) > _IDLE_S:
                     self._kill(worker.pid)
                     self.died([worker])
+                    left.remove(worker)

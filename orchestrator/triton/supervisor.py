@@ -8,6 +8,7 @@ ends by itself only where none of its calls was lost.
 import asyncio
 import contextlib
 import functools
+import json
 import logging
 import os
 from collections import defaultdict
@@ -34,6 +35,11 @@ _LOOK_S: Final = 1.0
 """How often the processes are listed, besides whenever one of them ends."""
 _PAUSED_S: Final = 5.0
 """Between two looks: then it was we who did not run, and nobody else is to blame."""
+_REPAIRED: Final = "orchestrator_repaired"
+_AFTER_KILL_S: Final = 3.0
+"""What waited for something that hung goes on by then: Triton tells of a death after a second."""
+_OTHERS_S: Final = 2.0
+"""How long the first that hangs is left alone, until what it may wait for hangs as well."""
 _TIDY_S: Final = 0.02
 _TIDY_TRIES: Final = 250
 logger = logging.getLogger("orchestrator.triton")
@@ -109,7 +115,7 @@ class Supervisor:
         self._repairs: dict[str, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._backoffs: defaultdict[str, Backoff] = defaultdict(Backoff)
-        self._last_look = self._last_alive = 0.0
+        self._last_look = self._last_alive = self._last_kill = 0.0
 
     async def run(self) -> None:
         """Watches until it is cancelled."""
@@ -201,11 +207,20 @@ class Supervisor:
         elif now - self._last_alive > self._hang_s:
             self._say(f"Triton has not answered for {now - self._last_alive:.0f} s: it is killed")
             self._watch.kill(self._server.pid)
-        for worker in () if paused else workers:
-            beat = Beat.read(self._server.server_id, worker.pid)
-            if beat is not None and (stuck_s := beat.stuck_s(int(now * 1e9))) > self._hang_s:
-                self._say(f"{worker.model}: worker {worker.pid} has made no progress for {stuck_s:.0f} s: it is killed")
-                self._watch.kill(worker.pid)
+        if not paused and now - self._last_kill > _AFTER_KILL_S:
+            self._kill_one(workers, int(now * 1e9))
+
+    def _kill_one(self, workers: Sequence[WorkerProcess], now_ns: int) -> None:
+        """Kills the one that began last among those that hang: the others may only wait for it, and began just before."""
+        beats = [(worker, beat) for worker in workers if (beat := Beat.read(self._server.server_id, worker.pid))]
+        stuck = {worker: stuck_s for worker, beat in beats if (stuck_s := beat.stuck_s(now_ns)) > self._hang_s}
+        if max(stuck.values(), default=0.0) > self._hang_s + _OTHERS_S:
+            worker = min(stuck, key=stuck.__getitem__)
+            self._say(
+                f"{worker.model}: worker {worker.pid} has made no progress for {stuck[worker]:.0f} s: it is killed"
+            )
+            self._watch.kill(worker.pid)
+            self._last_kill = now_ns / 1e9
 
     def _repair(self, triton: Asked, short: Shortage) -> None:
         if short.model not in self._repairs:
@@ -250,14 +265,24 @@ class Supervisor:
         folder = folder or self._server.own_repository / short.model / short.version
         self._loading[short.model] = frozenset(await self._list())
         try:
-            os.utime(folder)
-            await triton.load_model(short.model)
-        except (ServerProcessError, OSError) as error:
+            await self._load_changed(triton, short.model, folder)
+        except ServerProcessError as error:
             return f"{short.model}: new workers failed: {error}"
         finally:
             before = self._loading.pop(short.model)
         self._retire([worker for worker in before if worker.copy == (short.model, short.version)])
         return ""
+
+    async def _load_changed(self, triton: Asked, model: str, folder: Path) -> None:
+        """Makes a version look changed, without which Triton would load nothing."""
+        try:
+            os.utime(folder)
+        except OSError:  # read-only; then its config says something new, until somebody loads it from disk
+            config = await triton.model_config(model)
+            config.setdefault("parameters", {})[_REPAIRED] = {"string_value": str(asyncio.get_running_loop().time())}
+            await triton.load_model(model, json.dumps(config))
+        else:
+            await triton.load_model(model)
 
     def _retire(self, left: Sequence[WorkerProcess]) -> None:
         """Ends the rest of a broken copy, which Triton would keep for ever."""

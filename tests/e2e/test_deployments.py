@@ -19,7 +19,9 @@ import pytest
 from orchestrator.cli.servers import running_servers
 from orchestrator.deployment import Changed, Deployer, ServiceCode, StepDone
 from orchestrator.deployment import Serving as Served
+from orchestrator.errors import DeploymentError
 from orchestrator.sdk import load_service
+from orchestrator.sdk.native import Resolved, models_of
 from orchestrator.spec import Tag
 from orchestrator.store import Store
 from orchestrator.triton import Control
@@ -393,6 +395,37 @@ def test_without_a_server_there_is_one_clear_line(home: Path) -> None:
     assert done("models", "status") == []
 
 
+def test_code_of_a_folder_that_is_too_large_is_served_and_not_deployed(tmp_path: Path) -> None:
+    large, small = tmp_path / "large", tmp_path / "small"
+    write_slow(large, "a")
+    write_slow(small, "b")
+    for number in range(5000):
+        (large / f"other{number}.py").touch()
+    with Serving("service:Slow", working_dir=large) as server:
+        assert f"{large} has more than 5000 Python files: its code is not kept by version" in server.log
+        assert version_of(server) == "a"
+        line = refused("deploy", "service:Slow", "--working-dir", str(large), "--server", server.url)
+        assert "more than 5000 Python files" in line
+        line = refused("deploy", "service:Slow", "--working-dir", str(small), "--server", server.url)
+        assert "there would be no way back" in line
+        assert version_of(server) == "a"
+
+
+def test_several_front_ends_and_a_long_path_are_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = tmp_path / ("long" * 25)
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    folder = tmp_path / "code"
+    write_slow(folder, "a")
+    with Serving("service:Slow", "--workers", "2", working_dir=folder) as server:
+        run_dir = run_dir_of(server)
+        assert len(str(run_dir)) > 108, "a socket's path can be no longer"
+        write_slow(folder, "b")
+        done("deploy", "service:Slow", "--working-dir", str(folder), "--server", server.url)
+        assert {version_of(server) for _ in range(20)} == {"b"}
+    assert not run_dir.exists()
+
+
 def test_a_server_that_reloads_by_itself_is_left_alone(home: Path, code: Path) -> None:
     save_number(home, 1)
     with Serving("service:Teller", "--reload", working_dir=code) as server:
@@ -400,6 +433,66 @@ def test_a_server_that_reloads_by_itself_is_left_alone(home: Path, code: Path) -
         assert "--reload" in refused("models", "deploy", "number:2", "--server", server.url)
         write_code(code, "b")
         assert eventually(lambda: told(server)["code"] == "b", 60)
+
+
+TWICE = """
+import numpy as np
+import orchestrator
+
+@orchestrator.service
+class Twice:
+    one = orchestrator.models.Onnx("number:latest", name="one")
+    two = orchestrator.models.Onnx("number:latest", name="two")
+
+    @orchestrator.api
+    def tell(self) -> list[float]:
+        zero = np.zeros((1, 1), np.float32)
+        return [float(self.one(zero)[0, 0]), float(self.two(zero)[0, 0])]
+"""
+
+
+def test_models_of_one_order_move_together_or_not_at_all(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    folder.mkdir()
+    (folder / "service.py").write_text(TWICE)
+    save_number(home, 1)
+    with Serving("service:Twice", working_dir=folder) as server:
+        save_number(home, 2)
+        save_number(home, 3, broken=True)
+        definition = load_service("service:Twice", folder)
+        sys.modules.pop("service")
+        sys.path.remove(str(folder))
+        declared = models_of(definition.cls)
+
+        def resolve(attribute: str, tag: Tag) -> Resolved:
+            """The second model is another one than the first by the time at which it is looked up."""
+            found = tag if attribute == "one" else Tag.of("number:3")
+            return declared[attribute].resolve("Twice", attribute, found)
+
+        async def deploy() -> list[Changed]:
+            deployer = Deployer(
+                Served(run_dir_of(server) / "repository", definition.spec),
+                connect=lambda: Control(server.triton["grpc"]),
+                store=lambda: Store.open(home),
+                resolve=resolve,
+            )
+            return await deployer.deploy_model(Tag.of("number:2"), steps.append)
+
+        steps: list[StepDone] = []
+        before = folders(run_dir_of(server))
+        with pytest.raises(DeploymentError, match="Nothing"):
+            asyncio.run(deploy())
+        assert [(step.model, step.version) for step in steps if step.step == "confirm"] == [("one", 2), ("one", 1)]
+        assert httpx2.post(f"{server.url}/tell", json={}).json() == [1, 1]
+        after = folders(run_dir_of(server))
+        assert {name: set(entries) - {"history.json"} for name, entries in after.items()} == {
+            name: set(entries) for name, entries in before.items()
+        }
+        [outcome] = done("models", "deploy", "number:2", "--server", server.url)
+        assert [each["model"] for each in outcome["changed"]] == ["one", "two"]
+        assert httpx2.post(f"{server.url}/tell", json={}).json() == [2, 2]
+        done("models", "rollback", "number", "--server", server.url)
+        assert httpx2.post(f"{server.url}/tell", json={}).json() == [1, 1]
 
 
 FRONT = """

@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +18,6 @@ pytestmark = pytest.mark.e2e
 SERVICE_S = 0.1
 QUEUE_S = 0.5
 OVERLOAD_S = 30.0
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
-        while not await condition():
-            await asyncio.sleep(0.02)
 
 
 def board_of(server: Serving) -> Path:
@@ -79,76 +72,89 @@ def test_twice_the_capacity_for_30_s() -> None:
         asyncio.run(load(server.url))
 
 
-@pytest.mark.parametrize("target", ["queued:Sync", "queued:Threaded"])
-def test_200_clients_disconnect_while_queued(target: str) -> None:
+@pytest.mark.parametrize(("target", "busy"), [("queued:Sync", 1), ("queued:Threaded", 2)])
+def test_200_clients_disconnect_while_queued(target: str, busy: int) -> None:
     """Acceptance 2: most of them wait in the front-end, some in Triton or its worker, and none of them runs."""
 
     async def leave(url: str) -> None:
         loop = asyncio.get_running_loop()
-        busy = [asyncio.create_task(call(url, "/work", {"name": f"busy{n}", "seconds": 1.5})) for n in range(2)]
-        await asyncio.sleep(0.5)
+
+        async def in_progress(calls: int) -> None:
+            async with asyncio.timeout(20):
+                while await metric(url, "orchestrator_requests_in_progress", service=target[7:]) != calls:
+                    await asyncio.sleep(0.02)
+
+        holding = [Caller(url) for _ in range(busy)]
+        for number, each in enumerate(holding):
+            await each.__aenter__()
+            await each.send("/until_told", {"name": f"busy{number}", "seconds": 60})
+            await asyncio.sleep(0.3)
         callers = [Caller(url) for _ in range(200)]
         for number, each in enumerate(callers):
             await each.__aenter__()
             await each.send("/work", {"name": f"left{number}", "seconds": 0})
-
-        async def waiting() -> bool:
-            return await metric(url, "orchestrator_requests_in_progress", api="work") == 202
-
-        await until(waiting)
+        await in_progress(200 + busy)
         queued = await metric(url, "orchestrator_queue_length")
         left = loop.time()
         for each in callers:
             await each.__aexit__(None, None, None)
-
-        async def gone() -> bool:
-            return await metric(url, "orchestrator_requests_in_progress", api="work") <= 2
-
-        await until(gone)
+        await in_progress(busy)
         noticed_s = loop.time() - left
-        assert [(await each).status for each in busy] == [200, 200]
+        assert queued == await metric(url, "orchestrator_queue_length") + 200 - busy  # the rest is at the backend still
+        for each in holding:
+            await each.__aexit__(None, None, None)
         # A call that came later has run: so would they have, if they were to.
         assert (await call(url, "/work", {"name": "last", "seconds": 0})).status == 200
-        history = (await call(url, "/history")).json()["ran"]
+        history = (await call(url, "/history")).json()
         print(
             f"\n{target}: {queued:.0f} of 200 waited in the front-end; all gone {noticed_s:.2f} s later; ran: {history}"
         )
-        assert sorted(history) == ["busy0", "busy1", "last"]
+        names = [f"busy{number}" for number in range(busy)]
+        assert sorted(history["told"]) == names
+        assert sorted(history["ran"]) == [*names, "last"]
         assert await metric(url, "orchestrator_requests_total", api="work", status="499") == 200
 
     with Serving(target) as server:
         asyncio.run(leave(server.url))
 
 
-@pytest.mark.parametrize("target", ["queued:Sync", "queued:Threaded"])
-def test_what_waits_in_tritons_own_queue_is_cancelled_without_telling_triton(target: str) -> None:
+@pytest.mark.parametrize(("target", "busy"), [("queued:Sync", 1), ("queued:Threaded", 2)])
+def test_what_waits_in_tritons_own_queue_is_cancelled_without_telling_triton(target: str, busy: int) -> None:
     async def leave(url: str, grpc_url: str, board: Path) -> None:
         backend = TritonBackend(grpc_url, board=board)
-        ended: list[asyncio.Future[None]] = []
+        left_behind: list[asyncio.Future[None]] = []
 
-        async def run(name: str, seconds: float) -> None:
-            inputs = {"work.name": np.array([name.encode()], object), "work.seconds": np.array([seconds])}
-            request = InferRequest(target.partition(":")[2], inputs, {"api": "work"}, runs_on=ended.append)
+        async def run(api: str, name: str, seconds: float) -> None:
+            inputs = {f"{api}.name": np.array([name.encode()], object), f"{api}.seconds": np.array([seconds])}
+            request = InferRequest(target[7:], inputs, {"api": api}, runs_on=left_behind.append)
             if target == "queued:Sync":
                 await backend.infer(request)
             else:
                 async for _ in backend.stream(request):
                     pass
 
-        busy = [asyncio.create_task(run(f"busy{number}", 1.0)) for number in range(2)]
-        await asyncio.sleep(0.3)
-        leaving = [asyncio.create_task(run(f"left{number}", 0.0)) for number in range(200)]
-        await asyncio.sleep(0.2)
-        for each in leaving:
-            each.cancel()
-        await asyncio.gather(*leaving, return_exceptions=True)
-        assert len(ended) == 200  # they are still there, as far as Triton goes
-        await asyncio.gather(*busy)
-        await asyncio.wait(ended, timeout=10)
-        assert all(each.done() for each in ended)
-        await run("last", 0.0)
+        async def cancel(tasks: list[asyncio.Task[None]]) -> None:
+            for each in tasks:
+                each.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        holding = [asyncio.create_task(run("until_told", f"busy{number}", 60.0)) for number in range(busy)]
+        await asyncio.sleep(0.5)
+        leaving = [asyncio.create_task(run("work", f"left{number}", 0.0)) for number in range(200)]
+        await asyncio.sleep(0.5)
+        await cancel(leaving)
+        assert len(left_behind) == 200  # as far as Triton goes they are still there
+        if target == "queued:Sync":
+            assert not any(each.done() for each in left_behind)
+        await cancel(holding)
+        async with asyncio.timeout(20):
+            await asyncio.gather(*left_behind)
+        await run("work", "last", 0.0)
         await backend.close()
-        assert sorted((await call(url, "/history")).json()["ran"]) == ["busy0", "busy1", "last"]
+        names = [f"busy{number}" for number in range(busy)]
+        history = (await call(url, "/history")).json()
+        assert sorted(history["told"]) == names
+        assert sorted(history["ran"]) == [*names, "last"]
 
     with Serving(target) as server:
         asyncio.run(leave(server.url, server.triton["grpc"], board_of(server)))
@@ -156,20 +162,26 @@ def test_what_waits_in_tritons_own_queue_is_cancelled_without_telling_triton(tar
 
 def test_the_urgent_go_first_and_clients_take_turns() -> None:
     async def crowd(url: str) -> None:
-        busy = [asyncio.create_task(call(url, "/work", {"name": f"busy{n}", "seconds": 0.4})) for n in range(2)]
-        await asyncio.sleep(0.3)
-        rest = []
-        for name, headers in (
-            *((f"hog{number}", {"x-api-key": "hog"}) for number in range(4)),
-            ("other", {"x-api-key": "other"}),
-            ("low", {"x-request-priority": "low"}),
-            ("high", {"x-request-priority": "high"}),
-        ):
-            rest.append(asyncio.create_task(call(url, "/work", {"name": name, "seconds": 0.01}, headers)))
-            await asyncio.sleep(0.02)
-        assert {(await each).status for each in (*busy, *rest)} == {200}
+        async with Caller(url) as holding:
+            await holding.send("/until_told", {"name": "busy", "seconds": 60})
+            await asyncio.sleep(0.3)
+            rest = [asyncio.create_task(call(url, "/work", {"name": "next", "seconds": 0}))]  # this one is in Triton
+            await asyncio.sleep(0.3)
+            for number, (name, headers) in enumerate(
+                (
+                    *((f"hog{number}", {"x-api-key": "hog"}) for number in range(4)),
+                    ("other", {"x-api-key": "other"}),
+                    ("low", {"x-request-priority": "low"}),
+                    ("high", {"x-request-priority": "high"}),
+                )
+            ):
+                rest.append(asyncio.create_task(call(url, "/work", {"name": name, "seconds": 0.01}, headers)))
+                async with asyncio.timeout(20):
+                    while await metric(url, "orchestrator_queue_length") != number + 1:
+                        await asyncio.sleep(0.01)
+        assert [(await each).status for each in rest] == [200] * len(rest)
         ran = (await call(url, "/history")).json()["ran"]
-        assert sorted(ran[:2]) == ["busy0", "busy1"]
+        assert ran[:2] == ["busy", "next"]
         assert ran[2:] == ["high", "hog0", "other", "hog1", "hog2", "hog3", "low"]
         wrong = await call(url, "/work", {"name": "x"}, {"x-request-priority": "now"})
         assert wrong.status == 400

@@ -300,9 +300,7 @@ def test_a_placement_that_cannot_be() -> None:
         pass
 
     orchestrator.asgi_app(object(), path="/app")(Mounted)
-    with pytest.raises(
-        DefinitionError, match=r"@service\(placement='triton'\): a service that mounts an application"
-    ):
+    with pytest.raises(DefinitionError, match=r"@service\(placement='triton'\): a service that mounts an application"):
         read(Mounted, placement="triton")
     with pytest.raises(DefinitionError, match=r"@service\(placement='gpu'\): takes 'triton' or 'frontend'"):
         orchestrator.service(placement="gpu")

@@ -59,7 +59,11 @@ def test_code_words_defaults_and_settings_may_change(old: str, new: str) -> None
         ("rebate: float", "rebate: int", "`price`, argument `rebate`: number became integer"),
         ("rebate: float = 0.5", "other: float = 0.5", "`price`, argument `other` is new"),
         ("def price(", "def cost(", "`price` is gone"),
-        ("price: float\n", "price: str\n", "`price`, argument `item`, json_schema, properties, price, type: number became string"),
+        (
+            "price: float\n",
+            "price: str\n",
+            "`price`, argument `item`, json_schema, properties, price, type: number became string",
+        ),
         (") -> float", ") -> str", "`price`, result: number became text"),
         ("count: int = 1", "count: int", "required"),
         ("batchable=True", "batchable=True, max_batch_size=7", "largest batch: 100 became 7"),
