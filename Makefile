@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 PYTHON_IN_VENV := .venv/bin/python
 
-.PHONY: help setup demo serve test check format bench clean
+.PHONY: help setup demo serve test soak check format bench clean
 help: ## Shows this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
@@ -16,6 +16,9 @@ serve: setup ## Serves examples/iris until Ctrl-C
 
 test: setup ## Passes all tests, those on the real Triton included
 	@$(PYTHON_IN_VENV) -m pytest
+
+soak: setup ## Minutes of load, kills and version swaps on the real Triton
+	@$(PYTHON_IN_VENV) -m pytest -m soak -s
 
 check: setup ## ruff and mypy --strict
 	@.venv/bin/ruff check .

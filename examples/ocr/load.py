@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--callers", type=int, default=8)
     parser.add_argument("--requests", type=int, default=64)
     arguments = parser.parse_args()
-    run(arguments.url, 1, 4)  # warm
+    run(arguments.url, 1, 2)  # warm
     print(f"{'callers':>7}  {'requests/s':>10}  rows a batch: {', '.join(MODELS)}")
     for callers in (1, arguments.callers):
         before = batches(arguments.url)

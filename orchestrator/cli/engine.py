@@ -18,6 +18,7 @@ from orchestrator.errors import BackendUnavailable, ServerProcessError, Settings
 from orchestrator.sdk import Definition
 from orchestrator.spec import Placement, ServiceSpec
 from orchestrator.triton import Control, TritonBackend, TritonServer, probe_server
+from orchestrator.triton.local_control import LocalControl
 from orchestrator.triton.turns import Turns
 from orchestrator.worker.source import SERVICE_PATH_VARIABLE
 
@@ -119,7 +120,7 @@ def _embedded(definition: Definition, working_dir: Path, reloads: bool) -> Gener
 
 async def _load(server: TritonServer) -> None:
     """The proof of the server and the models side by side: each waits for a worker process to start."""
-    control = Control(server.grpc_url)
+    control = LocalControl(server.grpc_url)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(probe_server(server.grpc_url))

@@ -1,12 +1,10 @@
 """Runs the front-end: in this process, or in several that share the port."""
 
 import asyncio
-import ctypes
 import gc
 import logging
 import multiprocessing
 import os
-import signal
 import socket
 import ssl
 import tempfile
@@ -21,7 +19,8 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from orchestrator.cli.console import say
-from orchestrator.cli.stopping import Frontends, stop_gently
+from orchestrator.cli.frontends import run_frontends
+from orchestrator.cli.uvicorn_server import FrontendServer
 from orchestrator.engine import Backend, BackendModels
 from orchestrator.engine.health import Health, HealthFile
 from orchestrator.errors import SettingsError
@@ -40,12 +39,10 @@ from orchestrator.triton.supervised import SupervisedBackend
 from orchestrator.worker.instance import load_definition
 from orchestrator.worker.local import LocalBackend
 
-__all__ = ["FrontendPlan", "check_tls", "create", "listen", "run_frontend", "url_of"]
+__all__ = ["FrontendPlan", "check_tls", "listen", "run_frontend", "url_of"]
 
 _FLUSH_S: Final = 4
 """How long connections may take to end once their requests have."""
-_PLAN_VARIABLE: Final = "ORCHESTRATOR_FRONTEND_PLAN"
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class FrontendPlan(BaseModel):
@@ -138,19 +135,9 @@ def run_frontend(plan: FrontendPlan, sock: socket.socket) -> None:
         _run_several(plan, sock, url)
 
 
-def create() -> FastAPI:
-    """The application of one front-end process among several; called by uvicorn in it."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # kill -9 of the parent must not leave us behind
-    return _application(FrontendPlan.model_validate_json(Path(os.environ[_PLAN_VARIABLE]).read_bytes()))
-
-
-def _application(plan: FrontendPlan) -> FastAPI:
+def _application(plan: FrontendPlan, drain: Drain | None) -> FastAPI:
     if plan.service.logging.access.enabled:
         _log_access()
-    drain = None
-    if not plan.successor:
-        drain = Drain()
-        stop_gently(drain, plan.service.traffic.shutdown_timeout_s)
     app = _app_of_apis(plan, drain) if plan.process is None else _app_of_process(plan, plan.process, drain)
     # What has been loaded by now lives as long as we do. A full collection would walk through all of it: up to 200 ms in
     # which no request is answered, seen in every second of load.
@@ -218,19 +205,9 @@ def _log_access() -> None:
     logger.propagate = False
 
 
-class _Announcing(uvicorn.Server):
-    """Says once that it is ready."""
-
-    announce: Callable[[], None]
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self.announce()
-
-
-def _config(app: Any, plan: FrontendPlan, **options: Any) -> uvicorn.Config:
+def _config(app: FastAPI, plan: FrontendPlan) -> uvicorn.Config:
     tls = plan.service.ssl
+    options: dict[str, Any] = {}
     if tls.enabled:
         options |= {
             "ssl_certfile": tls.certfile,
@@ -248,16 +225,25 @@ def _config(app: Any, plan: FrontendPlan, **options: Any) -> uvicorn.Config:
         timeout_graceful_shutdown=_FLUSH_S,
         server_header=False,
         backlog=plan.service.backlog,
-        workers=plan.workers,
         **options,
     )
 
 
-def _run_here(plan: FrontendPlan, sock: socket.socket, announce: Callable[[], None]) -> None:
+def _run_here(
+    plan: FrontendPlan,
+    sock: socket.socket,
+    announce: Callable[[], None],
+    together: Callable[[], None] | None = None,
+) -> None:
     async def main() -> None:
-        # Made where uvicorn listens to signals already.
-        server = _Announcing(_config(lambda: _application(plan), plan, factory=True))
-        server.announce = announce
+        drain = None if plan.successor else Drain()
+        server = FrontendServer(
+            _config(_application(plan, drain), plan),
+            announce=announce,
+            drain=drain,
+            within_s=plan.service.traffic.shutdown_timeout_s,
+            together=together,
+        )
         await server.serve(sockets=[sock])
 
     import uvloop
@@ -269,15 +255,15 @@ def _run_here(plan: FrontendPlan, sock: socket.socket, announce: Callable[[], No
 def _run_several(plan: FrontendPlan, sock: socket.socket, url: str) -> None:
     # In the engine's own folder where it has one: that goes also when we are killed.
     with tempfile.TemporaryDirectory(prefix="orchestrator-frontend-", dir=plan.scratch) as folder:
-        document = Path(folder) / "plan.json"
-        document.write_text(plan.model_dump_json())
-        counters = Path(folder) / "metrics"
-        counters.mkdir()
-        os.environ[_PLAN_VARIABLE] = str(document)
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counters)
-        config = _config(f"{__name__}:create", plan, factory=True)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         threading.Thread(target=_announce_when_ready, args=(url,), daemon=True).start()
-        Frontends(config, sockets=[sock], within_s=plan.service.traffic.shutdown_timeout_s).run()
+        within_s = plan.service.traffic.shutdown_timeout_s
+        run_frontends(_serve_one, plan, sock, plan.workers, within_s=within_s)
+
+
+def _serve_one(plan: FrontendPlan, sock: socket.socket, together: Callable[[], None]) -> None:
+    """One process of several."""
+    _run_here(plan, sock, lambda: None, together)
 
 
 def _announce_when_ready(url: str) -> None:

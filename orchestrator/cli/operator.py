@@ -19,7 +19,7 @@ from orchestrator.sdk import Definition
 from orchestrator.sdk.native import Resolved, models_of
 from orchestrator.server.operator import create_operator_app
 from orchestrator.spec import Tag
-from orchestrator.triton import Control
+from orchestrator.triton.local_control import LocalControl
 
 __all__ = ["SOCKET", "operated", "short_path"]
 
@@ -50,7 +50,7 @@ def operated(definition: Definition, engine: Engine, url: str, *, reloads: bool)
 
     deployer = Deployer(
         Serving(engine.repository, definition.spec, reloads),
-        connect=lambda: Control(grpc_url),
+        connect=lambda: LocalControl(grpc_url),
         store=default_store,
         resolve=resolve,
         turns=engine.turns,

@@ -124,15 +124,15 @@ async def _load(grpc_url: str, models: Sequence[str]) -> None:
 
 
 def _start(plan: FrontendPlan, sock: socket.socket) -> BaseProcess:
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(plan.model_dump_json(), sock))
+    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(plan, sock))
     process.start()
     return process
 
 
-def _serve(plan: str, sock: socket.socket) -> None:
+def _serve(plan: FrontendPlan, sock: socket.socket) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent, which then stops us
-    run_frontend(FrontendPlan.model_validate_json(plan), sock)
+    run_frontend(plan, sock)
 
 
 def _stop(process: BaseProcess) -> None:

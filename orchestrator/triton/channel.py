@@ -15,7 +15,7 @@ _OPTIONS = (
     ("grpc.enable_retries", 0),
     # A restarted server is found again within a second, not after gRPC's two minutes of backoff.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 2000),  # also the time that one attempt may take: a busy machine needs it
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.use_local_subchannel_pool", 1),  # a connection of its own: closing one channel leaves the others alone
 )

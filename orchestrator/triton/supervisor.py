@@ -21,7 +21,7 @@ from orchestrator.engine.health import TRITON, ModelHealth, State
 from orchestrator.engine.heartbeat import Beat
 from orchestrator.errors import OrchestratorError, ServerProcessError
 from orchestrator.triton.backoff import Backoff
-from orchestrator.triton.control import Control
+from orchestrator.triton.local_control import LocalControl
 from orchestrator.triton.remains import Remains
 from orchestrator.triton.report import Report
 from orchestrator.triton.survey import Asked, Shortage, Survey, survey
@@ -101,7 +101,7 @@ class Supervisor:
         self._hang_s = hang_s
         self._turns = turns or Turns()
         self._say = say
-        self._connect: Connect = connect or (lambda: Control(server.grpc_url))
+        self._connect: Connect = connect or (lambda: LocalControl(server.grpc_url))
         self._processes = processes
         self._changed = asyncio.Event()
         self._watch = ProcessWatch(self._changed.set)

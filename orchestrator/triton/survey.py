@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from orchestrator.engine.health import State
 from orchestrator.errors import ServerProcessError
 from orchestrator.triton.control import ModelState
+from orchestrator.triton.local_control import workers_in
 from orchestrator.triton.workers import WorkerProcess
 
 __all__ = ["Asked", "Shortage", "Survey", "survey"]
@@ -91,5 +92,4 @@ async def _workers_of(triton: Asked, model: str) -> int:
     config: dict[str, Any] = {}
     with contextlib.suppress(ServerProcessError):  # unloaded since it was listed
         config = await triton.model_config(model)
-    groups = config.get("instance_group", ()) if config.get("backend") == "python" else ()
-    return sum(group.get("count", 1) * max(1, len(group.get("gpus", ()))) for group in groups)
+    return workers_in(config)

@@ -230,6 +230,8 @@ class Executor:
     async def _run_one(self, call: Prepared, invoke: Invoke) -> Answer | CallError:
         try:
             result = await invoke(call.binding, *call.binding.bind(call.arguments, call.context), call.lifetime.check)
+            if call.context is not None:
+                call.lifetime.check()  # what it returns once it knows that nobody waits is no answer
             if call.binding.spec.batch is not None:
                 self._check_rows(call.binding, result, call.rows)
             return self._answer(call, result)

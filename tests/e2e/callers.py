@@ -81,12 +81,17 @@ class Caller:
         except asyncio.IncompleteReadError:
             raise ConnectionResetError("closed in the middle of a body") from None
 
+    async def rest(self) -> bytes:
+        """What is left of a chunked body."""
+        body = b""
+        while chunk := await self.chunk():
+            body += chunk
+        return body
+
     async def answer(self) -> Answer:
         status, headers = await self.head()
-        body = b""
         if headers.get("transfer-encoding") == "chunked":
-            while chunk := await self.chunk():
-                body += chunk
+            body = await self.rest()
         else:
             body = await self._reader.readexactly(int(headers.get("content-length", 0)))
         return Answer(status, headers, body, time.perf_counter() - self._sent)

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,13 +27,14 @@ class Serving:
         target: `module:Class`.
         options: more of the command line.
         working_dir: folder of the module.
+        within: a command that starts it.
     """
 
-    def __init__(self, target: str, *options: str, working_dir: Path = SERVICES) -> None:
+    def __init__(self, target: str, *options: str, working_dir: Path = SERVICES, within: Sequence[str] = ()) -> None:
         self.log_path = Path(tempfile.mkstemp(prefix="orchestrator-test-", suffix=".log")[1])
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [COMMAND, "serve", target, "--port", "0", "--working-dir", str(working_dir), *options],
+                [*within, COMMAND, "serve", target, "--port", "0", "--working-dir", str(working_dir), *options],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

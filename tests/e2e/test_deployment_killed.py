@@ -15,7 +15,7 @@ from orchestrator.triton import Control, TritonServer
 from tests.e2e.serving import ROOT, gone
 from tests.e2e.versions import save_number, write_code
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.soak]
 
 KILLS = 6
 

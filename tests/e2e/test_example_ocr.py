@@ -1,6 +1,8 @@
 """examples/ocr on the real Triton: it reads what was drawn, exactly, also for many callers at once."""
 
 import io
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -54,6 +56,7 @@ def texts(lines: Sequence[dict[str, Any]]) -> list[str]:
 
 def test_the_pages_of_many_callers_are_read_exactly_and_in_order(server: Serving) -> None:
     picture = Image.open(EXAMPLES / "ocr" / "page.png")
+    picture.load()  # else each thread would
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: read(server.url, picture), range(4)))
     for lines in answers:
@@ -88,6 +91,22 @@ def test_an_empty_page_and_a_transparent_one(server: Serving) -> None:
     glass = Image.new("RGBA", ink.size, "black")
     glass.putalpha(Image.eval(ink, lambda level: 255 - level))
     assert texts(read(server.url, glass)) == ["On glass"]
+
+
+def test_the_scripts_of_the_readme_run(server: Serving, tmp_path: Path) -> None:
+    loaded = script("load.py", server.url, "--callers", "2", "--requests", "2").splitlines()
+    assert [line.split()[0] for line in loaded] == ["callers", "1", "2"]
+    assert all(float(line.split()[1]) > 0 for line in loaded[1:])
+    read_aloud = script("page.py", tmp_path / "read.png", "--read").splitlines()
+    assert read_aloud == [line.text for line in page.PAGE]
+    assert Image.open(tmp_path / "read.png").width == page.draw(page.PAGE).width
+
+
+def script(name: str, *arguments: str | Path) -> str:
+    command = [sys.executable, EXAMPLES / "ocr" / name, *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
 
 
 def test_anything_else_is_refused_by_rule(server: Serving) -> None:

@@ -87,16 +87,18 @@ def test_real_models_give_what_onnxruntime_gives(ocr: Serving) -> None:
 def test_the_service_is_ready_when_its_models_are(ocr: Serving) -> None:
     name = "Ocr" if "Ocr.letters" in ocr.log else "OcrInFrontend"
     lines = np.zeros((1, 3, 48, 64), dtype=np.float32)
-    assert httpx2.get(f"{ocr.url}/readyz").status_code == 200
+    assert httpx2.get(f"{ocr.url}/readyz", timeout=60).status_code == 200
     repository(ocr, f"{name}.letters", "unload")
     try:
-        assert eventually(lambda: httpx2.get(f"{ocr.url}/readyz").status_code == 503, 10)
-        answer = httpx2.post(f"{ocr.url}/read", content=npy(lines), headers={"Content-Type": "application/x-npy"})
+        assert eventually(lambda: httpx2.get(f"{ocr.url}/readyz", timeout=60).status_code == 503, 10)
+        answer = httpx2.post(
+            f"{ocr.url}/read", content=npy(lines), headers={"Content-Type": "application/x-npy"}, timeout=60
+        )
         assert (answer.status_code, answer.json()["detail"]) == (503, f"{name}.letters: the model is not loaded")
         post(f"{ocr.url}/turned", lines)
     finally:
         repository(ocr, f"{name}.letters", "load")
-    assert httpx2.get(f"{ocr.url}/readyz").status_code == 200
+    assert httpx2.get(f"{ocr.url}/readyz", timeout=60).status_code == 200
     post(f"{ocr.url}/read", lines)
 
 
@@ -125,7 +127,9 @@ def test_nothing_is_left_of_a_service_that_ends_while_it_calls_models(service: s
         lines = np.zeros((16, 3, 48, 320), dtype=np.float32)
         while not stopped:
             try:
-                httpx2.post(f"{server.url}/read", content=npy(lines), headers={"Content-Type": "application/x-npy"})
+                httpx2.post(
+                    f"{server.url}/read", content=npy(lines), headers={"Content-Type": "application/x-npy"}, timeout=60
+                )
             except httpx2.HTTPError:
                 time.sleep(0.05)
 
@@ -168,20 +172,20 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_a_stored_model_is_a_service_by_itself(stored: Path) -> None:
     with Serving("model:linear", "--workers", "2", working_dir=stored) as server:
         url = f"{server.url}/predict"
-        assert httpx2.post(url, json={"x": ROW}).json() == [[18, 20, 22]]
+        assert httpx2.post(url, json={"x": ROW}, timeout=60).json() == [[18, 20, 22]]
         assert post(url, np.array(ROW * 100, dtype=np.float32)).tolist() == [[18, 20, 22]] * 100
-        wrong = httpx2.post(url, json={"x": [[1, 2]]})
+        wrong = httpx2.post(url, json={"x": [[1, 2]]}, timeout=60)
         assert (wrong.status_code, wrong.json()["errors"][0]["loc"]) == (400, ["x"])
         headers = {"Content-Type": "application/x-npy"}
         assert httpx2.post(url, content=npy(np.zeros((1, 5), np.float32)), headers=headers).status_code == 400
         assert httpx2.post(url, content=b"no npy", headers=headers).status_code == 400
-        assert httpx2.post(url, json={"y": ROW}).status_code == 400
+        assert httpx2.post(url, json={"y": ROW}, timeout=60).status_code == 400
         for page in ("/readyz", "/docs", "/metrics"):
-            assert httpx2.get(f"{server.url}{page}").status_code == 200
+            assert httpx2.get(f"{server.url}{page}", timeout=60).status_code == 200
         frontends = [process for process in server.family() if "spawn_main" in " ".join(process.cmdline())]
         assert len(frontends) == 2
     with Serving("model:linear:v1", working_dir=stored) as server:
-        assert httpx2.post(f"{server.url}/predict", json={"x": ROW}).json() == [[9, 10, 11]]
+        assert httpx2.post(f"{server.url}/predict", json={"x": ROW}, timeout=60).json() == [[9, 10, 11]]
 
 
 def test_a_worker_of_triton_needs_no_store(stored: Path) -> None:

@@ -14,7 +14,7 @@ from orchestrator.triton.leftovers import living
 from tests.e2e.callers import Answer, Caller, call, metric, percentile
 from tests.e2e.serving import Serving
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.soak]
 SERVICE_S = 0.1
 QUEUE_S = 0.5
 OVERLOAD_S = 30.0

@@ -15,7 +15,7 @@ from tests.e2e.deaths import Callers, place_healing, ready_after_s, triton_of, w
 from tests.e2e.serving import Serving, eventually, gone, shm_segments
 from tests.e2e.versions import done, refused
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(400)]
 
 CLIENTS = 16
 KILLING_S = 60.0
@@ -159,7 +159,7 @@ def test_deployments_and_repairs_end_with_the_deployed_version_and_all_workers(s
     assert "died" not in steady.log[log:], "the workers of a deployment that fails are nobody's death"
 
     old = workers_of(steady, "Steady")
-    order = threading.Thread(target=done, args=deploy("b", "time.sleep(3)"))
+    order = threading.Thread(target=done, args=deploy("b", "time.sleep(2)"))
     order.start()
     assert eventually(lambda: len(workers_of(steady, "Steady")) == 2 * len(old), 60)
     for process in old:
@@ -197,17 +197,14 @@ def test_streams_of_a_dead_worker_break_off_and_a_blocked_event_loop_hangs(folde
         broken_s = asyncio.run(broken_off_after_s())
         assert broken_s < 2
         asyncio.run(ready_after_s(server.url, within_s=READY_S))
-        hangs_s = []
-        for path, arguments in (("block", {}), ("sleep", {"seconds": 600})):
-            first = call(server, "pid").json()
-            started = time.monotonic()
-            assert call(server, path, **arguments).status_code == 503
-            hangs_s.append(time.monotonic() - started)
-            assert call(server, "pid").json() != first
-        assert max(hangs_s) < HANG_S + READY_S
+        first = call(server, "pid").json()
+        started = time.monotonic()
+        assert call(server, "block").status_code == 503
+        blocked_s = time.monotonic() - started
+        assert blocked_s < HANG_S + READY_S
+        assert call(server, "pid").json() != first
         print(
-            f"\na stream breaks off {broken_s:.1f} s after its worker's death; blocked: {hangs_s[0]:.1f} s, hung thread: "
-            f"{hangs_s[1]:.1f} s, with hang_timeout={HANG_S:g}"
+            f"\na stream breaks off {broken_s:.1f} s after its worker's death; a blocked loop ends after {blocked_s:.1f} s"
         )
 
 
@@ -217,7 +214,7 @@ def test_a_model_whose_worker_dies_again_and_again_leaves_the_calls_of_another_a
 
     async def kill_left(server: Serving) -> None:
         async with right.calling(server.url, 4, "/on_right", lambda: total(chance)):
-            for _ in range(3):
+            for _ in range(2):
                 for process in workers_of(server, "Pair.left"):
                     process.kill()
                 await asyncio.sleep(0.2)

@@ -124,9 +124,8 @@ def test_the_deadline_ends_what_does_not_end() -> None:
             await waiting.send("/work", {"name": "long", "seconds": 3600})
             await asyncio.sleep(0.3)
             server.process.send_signal(signal.SIGTERM)
-            with pytest.raises(ConnectionError):  # noqa: PT012
-                while await streaming.chunk():
-                    pass
+            with pytest.raises(ConnectionError):
+                await streaming.rest()
             assert (await waiting.answer()).status == 503
 
     with Serving("queued:Async", "--set", "traffic.shutdown_timeout=1") as server:

@@ -20,7 +20,7 @@ from orchestrator.cli.servers import chosen
 from tests.e2e.serving import Serving, eventually, gone, shm_segments
 from tests.e2e.versions import save_number, write_code
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(400)]
 
 READ = """
 import sys, pathlib

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tests.keras_environment import KerasEnvironment
 
 pytest_plugins = ["tests.keras_environment"]
+pytestmark = pytest.mark.soak  # 1.4 GB of packages
 
 
 @pytest.fixture(scope="module")

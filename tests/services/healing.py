@@ -32,6 +32,14 @@ class Steady:
         return os.getpid()
 
     @orchestrator.api
+    def size(self, values: np.ndarray) -> int:
+        return values.nbytes
+
+    @orchestrator.api
+    def zeros(self, mebibytes: int) -> np.ndarray:
+        return np.zeros(mebibytes << 20, np.uint8)
+
+    @orchestrator.api
     def version(self) -> str:
         return VERSION
 
