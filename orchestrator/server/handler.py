@@ -34,6 +34,8 @@ from orchestrator.spec import ApiSpec, CallInfo, ServiceSpec, ValueKind
 __all__ = ["ApiHandler"]
 
 _INTERNAL: Final = "the server failed; its log explains it under the request's id"
+_TIMER_S: Final = 0.05
+"""How much too early a timer may be."""
 _UNBUFFERED: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Vary": "Accept"}
 """A proxy that collects a stream, or answers from it later, takes its point away."""
 logger = logging.getLogger("orchestrator.server")
@@ -111,7 +113,7 @@ class ApiHandler:
                 return await asyncio.to_thread(self._reply, outcome, accept)
             return self._reply(outcome, accept)
         except Exception as error:  # noqa: BLE001  # the boundary of a call: it is logged, and has an answer
-            if isinstance(error, DeadlineExceeded) and caller.deadline <= time.monotonic():
+            if isinstance(error, DeadlineExceeded) and caller.deadline - time.monotonic() < _TIMER_S:
                 error = DeadlineExceeded(f"{self._service.name} did not answer in {caller.limit_s:g} seconds")
             return self._failure(error, request_id)
 

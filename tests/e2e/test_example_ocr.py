@@ -94,7 +94,7 @@ def test_an_empty_page_and_a_transparent_one(server: Serving) -> None:
 
 
 def test_the_scripts_of_the_readme_run(server: Serving, tmp_path: Path) -> None:
-    loaded = script("load.py", server.url, "--callers", "2", "--requests", "2").splitlines()
+    loaded = script("load.py", server.url, "--callers", "2", "--requests", "2", "--rounds", "1").splitlines()
     assert [line.split()[0] for line in loaded] == ["callers", "1", "2"]
     assert all(float(line.split()[1]) > 0 for line in loaded[1:])
     read_aloud = script("page.py", tmp_path / "read.png", "--read").splitlines()

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,31 @@ from orchestrator.triton.leftovers import living
 from tests.e2e.callers import Answer, Caller, call, metric, percentile
 from tests.e2e.serving import Serving
 
-pytestmark = [pytest.mark.e2e, pytest.mark.soak]
+pytestmark = pytest.mark.e2e
 SERVICE_S = 0.1
 QUEUE_S = 0.5
 OVERLOAD_S = 30.0
+
+
+SERVICES = [("Sync", 1), ("Threaded", 2)]
+
+
+@pytest.fixture(scope="module")
+def sync() -> Iterator[Serving]:
+    with Serving("queued:Sync") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def threaded() -> Iterator[Serving]:
+    with Serving("queued:Threaded") as server:
+        yield server
+
+
+async def history_of(url: str, before: str, key: str = "ran") -> list[str]:
+    """What ran of the calls whose names begin so, in order."""
+    names = (await call(url, "/history")).json()[key]
+    return [name.removeprefix(before) for name in names if name.startswith(before)]
 
 
 def board_of(server: Serving) -> Path:
@@ -26,6 +48,7 @@ def board_of(server: Serving) -> Path:
     return run_dir / "calls"
 
 
+@pytest.mark.soak
 def test_twice_the_capacity_for_30_s() -> None:
     """Acceptance 4."""
 
@@ -42,7 +65,7 @@ def test_twice_the_capacity_for_30_s() -> None:
             began = due = loop.time()
             while due < began + OVERLOAD_S:
                 sent += 1
-                tasks.create_task(one(f"call{sent}"))
+                tasks.create_task(one(f"load {sent}"))
                 due += pause.expovariate(2 / SERVICE_S)
                 await asyncio.sleep(max(0.0, due - loop.time()))
         statuses = Counter(answer.status for answer in answers.values())
@@ -61,9 +84,8 @@ def test_twice_the_capacity_for_30_s() -> None:
         assert len(refused) > len(answers) / 4
         assert len(accepted) * SERVICE_S > 0.8 * OVERLOAD_S  # the worker was fed
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
-        history = (await call(url, "/history")).json()["ran"]
-        ran = Counter(name for name in history if name.startswith("call"))
-        assert set(ran) == set(accepted)  # what ran was answered, what was refused did not run
+        ran = Counter(await history_of(url, "load "))
+        assert {f"load {name}" for name in ran} == set(accepted)  # what ran was answered, what was refused did not run
         assert set(ran.values()) == {1}
         assert all(answer.text == name for name, answer in accepted.items())
         assert await metric(url, "orchestrator_requests_refused_total") == len(refused)
@@ -72,8 +94,8 @@ def test_twice_the_capacity_for_30_s() -> None:
         asyncio.run(load(server.url))
 
 
-@pytest.mark.parametrize(("target", "busy"), [("queued:Sync", 1), ("queued:Threaded", 2)])
-def test_200_clients_disconnect_while_queued(target: str, busy: int) -> None:
+@pytest.mark.parametrize(("service", "busy"), SERVICES)
+def test_200_clients_disconnect_while_queued(service: str, busy: int, request: pytest.FixtureRequest) -> None:
     """Acceptance 2: most of them wait in the front-end, some in Triton or its worker, and none of them runs."""
 
     async def leave(url: str) -> None:
@@ -81,18 +103,19 @@ def test_200_clients_disconnect_while_queued(target: str, busy: int) -> None:
 
         async def in_progress(calls: int) -> None:
             async with asyncio.timeout(20):
-                while await metric(url, "orchestrator_requests_in_progress", service=target[7:]) != calls:
+                while await metric(url, "orchestrator_requests_in_progress", service=service) != calls:
                     await asyncio.sleep(0.02)
 
         holding = [Caller(url) for _ in range(busy)]
         for number, each in enumerate(holding):
             await each.__aenter__()
-            await each.send("/until_told", {"name": f"busy{number}", "seconds": 60})
+            await each.send("/until_told", {"name": f"left busy{number}", "seconds": 60})
             await asyncio.sleep(0.3)
+        gone = await metric(url, "orchestrator_requests_total", api="work", status="499")
         callers = [Caller(url) for _ in range(200)]
         for number, each in enumerate(callers):
             await each.__aenter__()
-            await each.send("/work", {"name": f"left{number}", "seconds": 0})
+            await each.send("/work", {"name": f"left {number}", "seconds": 0})
         await in_progress(200 + busy)
         queued = await metric(url, "orchestrator_queue_length")
         left = loop.time()
@@ -104,30 +127,29 @@ def test_200_clients_disconnect_while_queued(target: str, busy: int) -> None:
         for each in holding:
             await each.__aexit__(None, None, None)
         # A call that came later has run: so would they have, if they were to.
-        assert (await call(url, "/work", {"name": "last", "seconds": 0})).status == 200
-        history = (await call(url, "/history")).json()
-        print(
-            f"\n{target}: {queued:.0f} of 200 waited in the front-end; all gone {noticed_s:.2f} s later; ran: {history}"
-        )
+        assert (await call(url, "/work", {"name": "left last", "seconds": 0})).status == 200
+        ran = sorted(await history_of(url, "left "))
+        print(f"\n{service}: {queued:.0f} of 200 waited in the front-end; all gone {noticed_s:.2f} s later; ran: {ran}")
         names = [f"busy{number}" for number in range(busy)]
-        assert sorted(history["told"]) == names
-        assert sorted(history["ran"]) == [*names, "last"]
-        assert await metric(url, "orchestrator_requests_total", api="work", status="499") == 200
+        assert sorted(await history_of(url, "left ", "told")) == names
+        assert ran == [*names, "last"]
+        assert await metric(url, "orchestrator_requests_total", api="work", status="499") == gone + 200
 
-    with Serving(target) as server:
-        asyncio.run(leave(server.url))
+    asyncio.run(leave(request.getfixturevalue(service.lower()).url))
 
 
-@pytest.mark.parametrize(("target", "busy"), [("queued:Sync", 1), ("queued:Threaded", 2)])
-def test_what_waits_in_tritons_own_queue_is_cancelled_without_telling_triton(target: str, busy: int) -> None:
+@pytest.mark.parametrize(("service", "busy"), SERVICES)
+def test_what_waits_in_tritons_own_queue_is_cancelled_without_telling_triton(
+    service: str, busy: int, request: pytest.FixtureRequest
+) -> None:
     async def leave(url: str, grpc_url: str, board: Path) -> None:
         backend = TritonBackend(grpc_url, board=board)
         left_behind: list[asyncio.Future[None]] = []
 
         async def run(api: str, name: str, seconds: float) -> None:
             inputs = {f"{api}.name": np.array([name.encode()], object), f"{api}.seconds": np.array([seconds])}
-            request = InferRequest(target[7:], inputs, {"api": api}, runs_on=left_behind.append)
-            if target == "queued:Sync":
+            request = InferRequest(service, inputs, {"api": api}, runs_on=left_behind.append)
+            if service == "Sync":
                 await backend.infer(request)
             else:
                 async for _ in backend.stream(request):
@@ -138,34 +160,35 @@ def test_what_waits_in_tritons_own_queue_is_cancelled_without_telling_triton(tar
                 each.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-        holding = [asyncio.create_task(run("until_told", f"busy{number}", 60.0)) for number in range(busy)]
+        holding = [asyncio.create_task(run("until_told", f"direct busy{number}", 60.0)) for number in range(busy)]
         await asyncio.sleep(0.5)
-        leaving = [asyncio.create_task(run("work", f"left{number}", 0.0)) for number in range(200)]
+        leaving = [asyncio.create_task(run("work", f"direct {number}", 0.0)) for number in range(200)]
         await asyncio.sleep(0.5)
         await cancel(leaving)
         assert len(left_behind) == 200  # as far as Triton goes they are still there
-        if target == "queued:Sync":
+        if service == "Sync":
             assert not any(each.done() for each in left_behind)
         await cancel(holding)
         async with asyncio.timeout(20):
             await asyncio.gather(*left_behind)
-        await run("work", "last", 0.0)
+        await run("work", "direct last", 0.0)
         await backend.close()
         names = [f"busy{number}" for number in range(busy)]
-        history = (await call(url, "/history")).json()
-        assert sorted(history["told"]) == names
-        assert sorted(history["ran"]) == [*names, "last"]
+        assert sorted(await history_of(url, "direct ", "told")) == names
+        assert sorted(await history_of(url, "direct ")) == [*names, "last"]
 
-    with Serving(target) as server:
-        asyncio.run(leave(server.url, server.triton["grpc"], board_of(server)))
+    server = request.getfixturevalue(service.lower())
+    asyncio.run(leave(server.url, server.triton["grpc"], board_of(server)))
 
 
-def test_the_urgent_go_first_and_clients_take_turns() -> None:
+def test_the_urgent_go_first_and_clients_take_turns(sync: Serving) -> None:
     async def crowd(url: str) -> None:
         async with Caller(url) as holding:
-            await holding.send("/until_told", {"name": "busy", "seconds": 60})
+            await holding.send("/until_told", {"name": "turn busy", "seconds": 60})
             await asyncio.sleep(0.3)
-            rest = [asyncio.create_task(call(url, "/work", {"name": "next", "seconds": 0}))]  # this one is in Triton
+            rest = [
+                asyncio.create_task(call(url, "/work", {"name": "turn next", "seconds": 0}))
+            ]  # this one is in Triton
             await asyncio.sleep(0.3)
             for number, (name, headers) in enumerate(
                 (
@@ -175,16 +198,15 @@ def test_the_urgent_go_first_and_clients_take_turns() -> None:
                     ("high", {"x-request-priority": "high"}),
                 )
             ):
-                rest.append(asyncio.create_task(call(url, "/work", {"name": name, "seconds": 0.01}, headers)))
+                rest.append(asyncio.create_task(call(url, "/work", {"name": f"turn {name}", "seconds": 0.01}, headers)))
                 async with asyncio.timeout(20):
                     while await metric(url, "orchestrator_queue_length") != number + 1:
                         await asyncio.sleep(0.01)
         assert [(await each).status for each in rest] == [200] * len(rest)
-        ran = (await call(url, "/history")).json()["ran"]
+        ran = await history_of(url, "turn ")
         assert ran[:2] == ["busy", "next"]
         assert ran[2:] == ["high", "hog0", "other", "hog1", "hog2", "hog3", "low"]
         wrong = await call(url, "/work", {"name": "x"}, {"x-request-priority": "now"})
         assert wrong.status == 400
 
-    with Serving("queued:Sync") as server:
-        asyncio.run(crowd(server.url))
+    asyncio.run(crowd(sync.url))

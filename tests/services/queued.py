@@ -96,21 +96,3 @@ class Async:
     @orchestrator.api
     async def history(self) -> dict[str, list[str]]:
         return {"ran": self.ran, "cancelled": self.cancelled}
-
-
-@orchestrator.service
-class Batched:
-    """Calls that share an execution."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[int]] = []
-
-    @orchestrator.api(batchable=True, max_batch_size=8)
-    def work(self, numbers: list[int]) -> list[int]:
-        self.batches.append(numbers)
-        time.sleep(0.1)
-        return numbers
-
-    @orchestrator.api
-    def history(self) -> list[list[int]]:
-        return self.batches
