@@ -71,6 +71,8 @@ class Beat:
         try:
             page = beat_path(server_id, pid).read_bytes()
             turn_ns, since_ns, calls, full = _HEAD.unpack_from(page)
+            if not turn_ns:  # it is just being made
+                return None
             marks = None if full else frozenset(struct.unpack_from(f"<{_PLACES}I", page, _HEAD.size)) - {0}
         except (OSError, struct.error):
             return None
@@ -110,6 +112,7 @@ class Heartbeat:
         self._times = memoryview(page or bytearray(_BYTES)).cast("Q")
         self._words = memoryview(self._times.obj).cast("I")
         self._is_read = page is not None
+        self._times[0] = time.monotonic_ns()
         self._work: dict[object, int] = {}
         self._next = 0
         self._free = deque(range(_MARKS, _MARKS + _PLACES))

@@ -10,7 +10,7 @@ from orchestrator.errors import CallCancelled
 
 __all__ = ["Attendance", "until_gone"]
 
-_LOOK_AFTER_S: Final = 0.02
+_LOOK_AFTER_S: Final = 0.05
 """A call that is answered before that is not worth a task that looks."""
 
 

@@ -36,8 +36,6 @@ _NOTICED_S: Final = 2.0
 """A death is noticed in that time; who hears of it earlier waits to know which calls it took along."""
 _KNOWN_S: Final = 25.0
 """How long ago a worker may have died to be the one that a call met: its page is there for longer."""
-_END_S: Final = 2.0
-"""Until Triton is told that nobody waits for a call any more that was lost with its worker."""
 _NEVER_SENT: Final = re.compile(
     r"failed to connect to all addresses|unknown model: '.*' (is not found|has no available versions)"
 )
@@ -260,11 +258,8 @@ class _Attempt:
 
     def _relay(self, runs_on: RunsOn | None) -> RunsOn:
         def relay(rest: asyncio.Future[Any]) -> None:
-            if (
-                self.lost is not None
-            ):  # nothing runs it, so it holds no place; of a stream Triton would never see the end
-                asyncio.get_running_loop().call_later(_END_S, rest.cancel)
-            elif runs_on is not None:
+            # What is lost holds no place, for nothing runs it. Nor is Triton told: that crashed it once in 200 streams.
+            if self.lost is None and runs_on is not None:
                 runs_on(rest)
 
         return relay

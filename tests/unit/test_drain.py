@@ -121,8 +121,8 @@ async def attended(leaves_after_s: float | None, work_s: float) -> str:
         (None, 5, "done"),
         (6, 5, "done"),
         (0, 0.01, "done"),  # too short to look
-        (0, 5, "cancelled at 0.02"),
-        (3, 5, "cancelled at 3.02"),
+        (0, 5, "cancelled at 0.05"),
+        (3, 5, "cancelled at 3.05"),
     ],
 )
 def test_work_ends_with_its_caller(leaves_after_s: float | None, work_s: float, outcome: str) -> None:
