@@ -136,7 +136,7 @@ def _serve(stack: ExitStack, name: str, folder: Path) -> tuple[str, str]:
 async def _measure(folder: Path, servers: dict[str, tuple[str, str]], options: argparse.Namespace) -> None:
     x = np.ones((options.rows, _WIDTH), dtype=np.float32)
     triton = TritonBackend(servers["Worker"][1])
-    invoker = Invoker(load_service("calls:Worker", folder).spec, triton)
+    invoker = Invoker(load_service("calls:Worker", folder).spec.called(), triton)
     http = httpx2.AsyncClient(timeout=60)
     body = {"x": x.tolist()}
 

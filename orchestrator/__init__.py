@@ -19,6 +19,7 @@ from orchestrator.monitoring import monitor
 from orchestrator.sdk.asgi import add_asgi_middleware, asgi_app
 from orchestrator.sdk.context import Context, get_current_service, server_context
 from orchestrator.sdk.decorators import api, service
+from orchestrator.sdk.dependency import depends
 from orchestrator.sdk.hooks import on_deployment, on_shutdown, on_startup
 from orchestrator.sdk.importing import importing
 from orchestrator.sdk.template import use_arguments
@@ -37,6 +38,7 @@ __all__ = [
     "add_asgi_middleware",
     "api",
     "asgi_app",
+    "depends",
     "errors",
     "get_current_service",
     "importing",

@@ -26,7 +26,7 @@ No HTTP and no gRPC in here: statuses are a table in `server/problems.py`, gRPC 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 __all__ = [
     "BackendUnavailable",
@@ -238,11 +238,15 @@ class RequestFailed(CallError):
     Args:
         status: of the HTTP answer, 400 to 599; default: the class's own `status`.
         name: of the user's class, where this stands for an error that happened in another process.
+
+    Attributes:
+        origin: where that class is, `module:Class`; "" where this is the error itself.
     """
 
     code = "request_failed"
     status: int = 500
     name: str = ""
+    origin: str = ""
 
     def __init__(
         self, message: str = "", *, status: int | None = None, name: str | None = None, hint: str | None = None
@@ -256,6 +260,18 @@ class RequestFailed(CallError):
     def is_public(self) -> bool:
         """Whether the message is for the caller; where it is not, the log has it."""
         return True
+
+    @classmethod
+    def rebuilt(cls, error: "RequestFailed") -> Self:
+        """An error of this class for one that stands for it. The class's own `__init__` is not run: it may want anything."""
+        again = cls.__new__(cls, error.message)
+        RequestFailed.__init__(again, error.message, name=error.name)
+        again.set_status(error.status)
+        return again
+
+    def set_status(self, status: int) -> None:
+        """Sets the status of this one error."""
+        self.status = status
 
 
 class OutputMismatch(CallError):

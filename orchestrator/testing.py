@@ -17,14 +17,14 @@ from orchestrator.sdk import read_service
 from orchestrator.sdk.alias import install_bentoml
 from orchestrator.server import FrontendOptions, create_app, extension_of
 from orchestrator.spec import Placement
-from orchestrator.worker.local import LocalBackend
+from orchestrator.worker.local_graph import LocalGraph
 
 __all__ = ["install_bentoml", "local_client"]
 
 
 @contextmanager
 def local_client(service: type, *, options: FrontendOptions | None = None) -> Generator[TestClient, None, None]:
-    """An HTTP client of a service that runs in this process; so do the models that it declares.
+    """An HTTP client of a service that runs in this process; so do the models and services that it calls.
 
     Args:
         service: a class with `@orchestrator.service`.
@@ -39,8 +39,9 @@ def local_client(service: type, *, options: FrontendOptions | None = None) -> Ge
     definition = read_service(service, f"{service.__module__}:{service.__qualname__}")
     if definition.spec.placement is Placement.COMMAND:
         raise DefinitionError(f"{definition.spec.name} is a process of its own", hint="`orchestrator serve` runs it")
-    backend = LocalBackend(definition)
-    extension = extension_of(service, backend.running.instance)
-    app = create_app(definition.spec, backend, options=options, extension=extension)
+    backend = LocalGraph(definition.graph)
+    extension = extension_of(service, backend.locals[definition.spec.name].running.instance)
+    needs = [*(model.name for each in definition.graph for model in each.spec.models), *backend.locals]
+    app = create_app(definition.spec, backend, needs=needs, options=options, extension=extension)
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client

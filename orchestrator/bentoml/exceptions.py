@@ -64,6 +64,9 @@ class BentoMLException(RequestFailed):
     def is_public(self) -> bool:
         return self.status < HTTPStatus.INTERNAL_SERVER_ERROR
 
+    def set_status(self, status: int) -> None:
+        self.error_code = status
+
 
 class StateException(Exception):
     """Something is not in the state that it must be in."""

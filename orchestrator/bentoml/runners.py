@@ -17,9 +17,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from orchestrator.bentoml.absent import COMPOSITION
 from orchestrator.errors import DefinitionError
-from orchestrator.sdk.native import ModelCaller, ModelHandle, NativeModel, Resolved
+from orchestrator.sdk.binding import ModelCaller
+from orchestrator.sdk.dependency import service_dependency
+from orchestrator.sdk.native import ModelHandle, NativeModel, Resolved
 from orchestrator.spec import NativeModelSpec, StoredModelRef, Tag
 
 __all__ = ["Runner", "RunnerHandle", "RunnerService", "depends", "runner_service"]
@@ -104,17 +105,17 @@ def runner_service(runner: Runner) -> RunnerService:
 
 
 def depends(on: Any = None, **options: Any) -> Any:
-    """Calls a `runner_service`: the attribute gets its methods.
+    """Another service, or a `runner_service`: the attribute gets its methods. See `orchestrator.depends`.
 
     Args:
-        on: what `runner_service` gave.
-        **options: of BentoML's, which are for services elsewhere.
+        on: the other service's class, or what `runner_service` gave.
+        **options: `url`; `deployment` and `cluster` have nothing behind them.
 
     Raises:
-        DefinitionError: at this line; it is another service.
+        DefinitionError: at this line; it is no service.
     """
-    if not isinstance(on, RunnerService) or options:
-        raise _at_caller("bentoml.depends takes what runner_service gives, and no other service yet", COMPOSITION)
+    if not isinstance(on, RunnerService):
+        return service_dependency(on, depth=2, **options)
     frame = sys._getframe(1)
     return _Dependency(on.runner, file=frame.f_code.co_filename, line=frame.f_lineno)
 

@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 from orchestrator.cli.background import Background
 from orchestrator.cli.command import running_command
 from orchestrator.cli.console import note
+from orchestrator.cli.loading import models_of_graph
 from orchestrator.cli.on_disk import compile_workers, load_order
 from orchestrator.cli.supervision import supervised
-from orchestrator.compiler import Target, plan_repository, write_repository
+from orchestrator.compiler import Target, plan_graph, write_repository
 from orchestrator.deployment import prepare_repository
 from orchestrator.errors import BackendUnavailable, ServerProcessError, SettingsError
 from orchestrator.sdk import Definition
-from orchestrator.spec import Placement, ServiceSpec
+from orchestrator.spec import Placement, Traffic
 from orchestrator.triton import Control, TritonBackend, TritonServer, probe_server
 from orchestrator.triton.local_control import LocalControl
 from orchestrator.triton.turns import Turns
@@ -69,8 +70,8 @@ def engine_for(
     if definition.spec.placement is Placement.COMMAND:
         with running_command(definition, working_dir) as (address, scratch):
             yield Engine(None, None, process=address, scratch=scratch)
-    elif definition.spec.placement is Placement.FRONTEND and not definition.spec.models:
-        note(f"{definition.spec.name} runs on the front-end; no Triton is needed")
+    elif not _needed(definition):
+        note(f"{', '.join(_names(definition))} on the front-end; no Triton is needed")
         yield Engine(None, None)
     elif triton == "embedded":
         with _embedded(definition, working_dir, reloads) as engine:
@@ -84,24 +85,27 @@ def engine_for(
 @contextmanager
 def _embedded(definition: Definition, working_dir: Path, reloads: bool) -> Generator[Engine, None, None]:
     folder = str(working_dir.resolve())
-    plan = plan_repository(definition.spec, target=Target.EMBEDDED, service_path=folder, models=definition.models)
+    services = [each.spec for each in definition.graph]
+    plan = plan_graph(services, target=Target.EMBEDDED, service_path=folder, models=models_of_graph(definition))
 
     def write(repository: Path) -> None:
         write_repository(plan, repository)
         if not reloads:
-            problem = prepare_repository(repository, definition.spec, working_dir)
-            if problem is not None:
-                note(problem)
+            problems = [prepare_repository(repository, each, working_dir) for each in services]
+            for problem in dict.fromkeys(problems):
+                if problem is not None:
+                    note(problem)
         compile_workers(repository)
 
     with TritonServer() as server:
         note("starting Triton")
-        env = {**definition.spec.environment, SERVICE_PATH_VARIABLE: folder}
+        env = {name: value for each in services for name, value in each.environment.items()}
+        env[SERVICE_PATH_VARIABLE] = folder
         server.start([], write=write, env=env, log=note, hold=True)
         note(f"Triton runs: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics {server.metrics_url}")
-        note(f"loading {', '.join(_needed(definition.spec))}")
+        note(f"loading {', '.join(_needed(definition))}")
         asyncio.run(_load(server))
-        traffic = definition.spec.traffic
+        traffic = _most_patient(definition)
         with (
             Background("orchestrator-background") as background,
             supervised(server, traffic, lambda: _load(server), background) as turns,
@@ -118,6 +122,11 @@ def _embedded(definition: Definition, working_dir: Path, reloads: bool) -> Gener
         note("stopping Triton")
 
 
+def _most_patient(definition: Definition) -> Traffic:
+    """The limits of the service in whose time all calls end."""
+    return max((each.spec.traffic for each in definition.graph), key=lambda traffic: traffic.timeout_s)
+
+
 async def _load(server: TritonServer) -> None:
     """The proof of the server and the models side by side: each waits for a worker process to start."""
     control = LocalControl(server.grpc_url)
@@ -131,12 +140,15 @@ async def _load(server: TritonServer) -> None:
         await control.close()
 
 
-async def _load_models(control: Control, native: Sequence[str], others: Sequence[str]) -> None:
-    """The models that the service calls, all at once; then the service, and its facades one after the other."""
-    async with asyncio.TaskGroup() as tasks:
-        for name in native:
-            tasks.create_task(control.load_model(name))
-    for name in others:
+async def _load_models(
+    control: Control, native: Sequence[str], services: Sequence[str], facades: Sequence[str]
+) -> None:
+    """The model files that services call, all at once; then the services; then their facades one after the other."""
+    for together in (native, services):
+        async with asyncio.TaskGroup() as tasks:
+            for name in together:
+                tasks.create_task(control.load_model(name))
+    for name in facades:
         await control.load_model(name)
 
 
@@ -159,14 +171,21 @@ def _running(triton: str, definition: Definition) -> Engine:
             hint="write grpc://host:8001",
         )
     url = f"{parts.hostname}:{port}"
-    asyncio.run(_check_running(url, _needed(definition.spec)))
+    asyncio.run(_check_running(url, _needed(definition)))
     return Engine(url, f"http://{parts.hostname}:{port + 1}/metrics")
 
 
-def _needed(service: ServiceSpec) -> list[str]:
-    """The Triton models that the front-end calls, those that they call themselves in front."""
-    own = [service.name] if service.placement is Placement.TRITON else []
-    return list(dict.fromkeys([*(spec.name for spec in service.models), *own]))
+def _needed(definition: Definition) -> list[str]:
+    """The Triton models that are called, those that others call in front."""
+    names = []
+    for each in definition.graph:
+        names += [spec.name for spec in each.spec.models]
+        names += [each.spec.name] if each.spec.placement is Placement.TRITON else []
+    return list(dict.fromkeys(names))
+
+
+def _names(definition: Definition) -> list[str]:
+    return [f"{each.spec.name} runs" for each in definition.graph]
 
 
 async def _check_running(url: str, models: Sequence[str]) -> None:

@@ -8,18 +8,19 @@ import orjson
 import typer
 
 from orchestrator.cli.console import note, say
-from orchestrator.cli.loading import Assignments, Bentoml, ConfigPath, WorkingDir, load
+from orchestrator.cli.loading import Assignments, Bentoml, ConfigPath, WorkingDir, load, models_of_graph
 from orchestrator.cli.template import TemplateArguments, TemplateFile, read_template
-from orchestrator.compiler import RepositoryPlan, Target, check_repository, plan_repository, write_repository
+from orchestrator.compiler import RepositoryPlan, Target, check_repository, plan_graph, write_repository
 from orchestrator.sdk import Definition
 
 __all__ = ["export", "plan_for"]
 
 
 def plan_for(definition: Definition, repository: Path, working_dir: Path, target: Target) -> RepositoryPlan:
-    """The plan of a service whose code stays where it is: the repository names it by a relative path."""
+    """The plan of a service and of those that it reaches. Their code stays where it is; the repository names its folder."""
     service_path = os.path.relpath(working_dir.resolve(), repository.resolve())
-    return plan_repository(definition.spec, target=target, service_path=service_path, models=definition.models)
+    services = [each.spec for each in definition.graph]
+    return plan_graph(services, target=target, service_path=service_path, models=models_of_graph(definition))
 
 
 def export(
@@ -73,6 +74,7 @@ def export(
             "files": files,
             "differences": differences,
             "service": orjson.Fragment(definition.spec.model_dump_json(exclude_defaults=True)),
+            "others": [orjson.Fragment(each.spec.model_dump_json(exclude_defaults=True)) for each in definition.others],
         }
         say(orjson.dumps(outcome).decode())
     elif check:

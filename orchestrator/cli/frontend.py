@@ -11,6 +11,7 @@ import tempfile
 import threading
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from orchestrator.cli.uvicorn_server import FrontendServer
 from orchestrator.engine import Backend, BackendModels
 from orchestrator.engine.health import Health, HealthFile
 from orchestrator.errors import SettingsError
+from orchestrator.sdk import Definition
 from orchestrator.server import (
     ACCESS_LOGGER,
     Drain,
@@ -37,7 +39,7 @@ from orchestrator.spec import Placement, ServiceConfig, ServiceSpec, Ssl
 from orchestrator.triton import TritonBackend, read_metrics
 from orchestrator.triton.supervised import SupervisedBackend
 from orchestrator.worker.instance import load_definition
-from orchestrator.worker.local import LocalBackend
+from orchestrator.worker.local_graph import LocalGraph
 
 __all__ = ["FrontendPlan", "check_tls", "listen", "run_frontend", "url_of"]
 
@@ -54,6 +56,7 @@ class FrontendPlan(BaseModel):
         scratch: folder for what front-end processes share; None for the system's.
         process: address of the service's own process, where that answers its HTTP.
         call_board: file of the cancel board that Triton's workers read; None where they read none.
+        others: the services that the service reaches and that are served with it, dependencies before their callers.
         successor: once this front-end stops another one has the port, so that new connections wait for it.
     """
 
@@ -67,7 +70,13 @@ class FrontendPlan(BaseModel):
     scratch: Path | None = None
     process: str | None = None
     call_board: Path | None = None
+    others: tuple[ServiceSpec, ...] = ()
     successor: bool = False
+
+    @property
+    def graph(self) -> tuple[ServiceSpec, ...]:
+        """All services that are served together, dependencies before their callers."""
+        return (*self.others, self.service)
 
 
 def listen(config: ServiceConfig) -> socket.socket:
@@ -153,17 +162,23 @@ def _app_of_process(plan: FrontendPlan, address: str, drain: Drain | None) -> Fa
 def _app_of_apis(plan: FrontendPlan, drain: Drain | None) -> FastAPI:
     metrics_url = plan.metrics_url
     backend: Backend
+    extension = Extension()
     if plan.service.placement is Placement.FRONTEND:
-        definition = load_definition(plan.service, plan.working_dir)
-        backend = local = LocalBackend(definition, _worker_index(), models=_models_of(plan))
-        extension = extension_of(definition.cls, local.running.instance)
+        here = [each for each in plan.graph if each.placement is Placement.FRONTEND]
+        definitions = [load_definition(each, plan.working_dir) for each in here]
+        backend = graph = LocalGraph(
+            definitions,
+            elsewhere=partial(_triton_of, plan) if plan.grpc_url is not None else None,
+            models=partial(_models_of, plan),
+            worker_index=_worker_index(),
+        )
+        extension = extension_of(definitions[-1].cls, graph.locals[plan.service.name].running.instance)
     else:
-        assert plan.grpc_url is not None
-        triton = TritonBackend(plan.grpc_url, board=plan.call_board)
-        backend, extension = SupervisedBackend(triton, _health_of(plan)), Extension()
+        backend = _triton_of(plan)
     return create_app(
         plan.service,
         backend,
+        needs=_needs(plan),
         extension=extension,
         options=FrontendOptions(
             max_body_bytes=plan.max_body_bytes,
@@ -176,12 +191,23 @@ def _app_of_apis(plan: FrontendPlan, drain: Drain | None) -> FastAPI:
     )
 
 
-def _models_of(plan: FrontendPlan) -> BackendModels | None:
+def _triton_of(plan: FrontendPlan) -> Backend:
+    assert plan.grpc_url is not None
+    return SupervisedBackend(TritonBackend(plan.grpc_url, board=plan.call_board), _health_of(plan))
+
+
+def _models_of(plan: FrontendPlan, definition: Definition) -> BackendModels | None:
     """What runs the models of a service that is placed on the front-end; None where it has none."""
-    if plan.grpc_url is None:
+    if plan.grpc_url is None or not definition.spec.models:
         return None
     backend = SupervisedBackend(TritonBackend(plan.grpc_url), _health_of(plan))
-    return BackendModels(backend, timeout_s=plan.service.traffic.timeout_s)
+    return BackendModels(backend, timeout_s=definition.spec.traffic.timeout_s)
+
+
+def _needs(plan: FrontendPlan) -> list[str]:
+    """All that the service cannot do without: models and other services, by their Triton names."""
+    names = [model.name for each in plan.graph for model in each.models] + [each.name for each in plan.others]
+    return list(dict.fromkeys(names))
 
 
 def _health_of(plan: FrontendPlan) -> HealthFile | None:

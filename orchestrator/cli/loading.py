@@ -10,11 +10,12 @@ import typer
 
 from orchestrator.cli.console import note
 from orchestrator.cli.overrides import read_overrides
+from orchestrator.formats import ModelFiles
 from orchestrator.sdk import Definition, load_service
 from orchestrator.settings import Settings
 from orchestrator.spec import Layer, environment_in
 
-__all__ = ["Assignments", "Bentoml", "ConfigPath", "WorkingDir", "load", "note_dropped"]
+__all__ = ["Assignments", "Bentoml", "ConfigPath", "WorkingDir", "load", "models_of_graph", "note_dropped"]
 
 WorkingDir = Annotated[Path, typer.Option("--working-dir", help="Folder that the module is imported from.")]
 ConfigPath = Annotated[
@@ -64,9 +65,15 @@ def load(
     overrides = read_overrides(Settings.load(), working_dir, config=config, assignments=assignments or (), flags=flags)
     os.environ.update(environment_in(target.partition(":")[2], overrides))
     definition = load_service(target, working_dir, overrides, bentoml=bentoml, arguments=arguments)
-    os.environ.update(definition.spec.environment)
+    for each in definition.graph:
+        os.environ.update(each.spec.environment)
     _note_near_misses(definition, overrides)
     return definition
+
+
+def models_of_graph(definition: Definition) -> dict[str, ModelFiles]:
+    """The files of all models that the services of a graph declare, by the Triton model's name."""
+    return {name: files for each in definition.graph for name, files in each.models.items()}
 
 
 def note_dropped(definition: Definition) -> None:
@@ -77,7 +84,8 @@ def note_dropped(definition: Definition) -> None:
 
 
 def _note_near_misses(definition: Definition, overrides: Sequence[Layer]) -> None:
-    name = definition.spec.name
-    others = {layer.service for layer in overrides if layer.service not in (None, name)}
-    for near in difflib.get_close_matches(name, [other for other in others if other], 1, 0.8):
-        note(f"what is said about the service {near!r} is not for {name!r}")
+    names = [each.spec.name for each in definition.graph]
+    others = {layer.service for layer in overrides if layer.service not in (None, *names)}
+    for name in names:
+        for near in difflib.get_close_matches(name, [other for other in others if other], 1, 0.8):
+            note(f"what is said about the service {near!r} is not for {name!r}")

@@ -10,14 +10,14 @@ from orchestrator.spec import SPEC_FILE
 __all__ = ["compile_workers", "load_order"]
 
 
-def load_order(repository: Path) -> tuple[list[str], list[str]]:
-    """The models that are there now: those that others call, and then the service and its facades, one after the other."""
+def load_order(repository: Path) -> tuple[list[str], list[str], list[str]]:
+    """The models that are there now: model files, services, and then facades, which must come one after the other."""
     native = sorted(set(_holding(repository, MODEL_SPEC_FILE)))
     services = sorted(set(_holding(repository, SPEC_FILE)))
     names = sorted(
         path.parent.name for path in repository.glob("*/config.pbtxt") if not path.parent.name.startswith(".")
     )
-    return native, [*services, *(name for name in names if name not in native and name not in services)]
+    return native, services, [name for name in names if name not in native and name not in services]
 
 
 def compile_workers(repository: Path) -> None:

@@ -70,7 +70,7 @@ def run_reloading(plan: FrontendPlan, sock: socket.socket, engine: Engine, expor
                 note("the version before it goes on")
                 continue
             _stop(process)
-            plan = plan.model_copy(update={"service": fresh.service})
+            plan = plan.model_copy(update={"service": fresh.service, "others": fresh.others})
             process = _start(plan, sock)
             say(f"reloaded {fresh.service.name}")
     finally:
@@ -93,6 +93,7 @@ class _Export:
     """
 
     service: ServiceSpec
+    others: tuple[ServiceSpec, ...]
     models: tuple[str, ...]
 
 
@@ -107,11 +108,13 @@ def _exported(repository: Path, command: Sequence[str]) -> _Export | None:
         return None
     exported = orjson.loads(outcome.stdout.splitlines()[-1])  # the user's module may print, too
     fresh = ServiceSpec.model_validate_json(orjson.dumps(exported["service"]))
-    if fresh.placement is Placement.TRITON:
-        # Triton looks at times: changed code behind an unchanged config is new to it only so.
-        os.utime(repository / fresh.name / "config.pbtxt")
-        os.utime(repository / fresh.name / "1" / "model.py")
-    return _Export(fresh, tuple(exported["models"]))
+    others = tuple(ServiceSpec.model_validate_json(orjson.dumps(each)) for each in exported["others"])
+    for each in (*others, fresh):
+        if each.placement is Placement.TRITON:
+            # Triton looks at times: changed code behind an unchanged config is new to it only so.
+            os.utime(repository / each.name / "config.pbtxt")
+            os.utime(repository / each.name / "1" / "model.py")
+    return _Export(fresh, others, tuple(exported["models"]))
 
 
 async def _load(grpc_url: str, models: Sequence[str]) -> None:

@@ -87,10 +87,12 @@ def serve(
         raise SettingsError(f"--reload is not for {definition.spec.name}, which is a process of its own")
     with listen(definition.spec) as sock:
         try:
-            run_deployment_hooks(definition)
+            for each in definition.graph:
+                run_deployment_hooks(each)
             with engine_for(triton, definition, working_dir, reloads=reload) as engine:
                 plan = FrontendPlan(
                     service=definition.spec,
+                    others=tuple(each.spec for each in definition.others),
                     grpc_url=engine.grpc_url,
                     metrics_url=engine.metrics_url,
                     working_dir=working_dir.resolve(),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from orchestrator.codec.codec import Packed
 from orchestrator.codec.registry import codec_of, row_codec_of
 from orchestrator.errors import InvalidInput
-from orchestrator.spec import ANY, ApiSpec, DType, ResponseEffects, ServiceSpec, TensorSpec, ValueSpec
+from orchestrator.spec import ANY, ApiSpec, DType, Methods, ResponseEffects, TensorSpec, ValueSpec
 
 __all__ = ["API_PARAMETER", "CONTEXT_PARAMETER", "HINT_PREFIX", "RESULT", "Layout", "PackedCall"]
 
@@ -54,7 +54,7 @@ class Layout:
     batched: bool
 
     @classmethod
-    def of(cls, service: ServiceSpec, api: ApiSpec) -> "Layout":
+    def of(cls, service: Methods, api: ApiSpec) -> "Layout":
         return cls(api, len(service.methods) > 1, service.max_batch_size > 0)
 
     def name_of(self, value_name: str) -> str:

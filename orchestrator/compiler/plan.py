@@ -1,7 +1,7 @@
 """Spec -> the files of a model repository, in memory. Pure: the same spec gives the same bytes."""
 
-from collections.abc import Mapping
-from pathlib import PurePosixPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from orchestrator.codec import Layout
@@ -12,7 +12,7 @@ from orchestrator.errors import CompileError
 from orchestrator.formats import ModelFiles
 from orchestrator.spec import SPEC_FILE, NativeModelSpec, Placement, ServiceSpec
 
-__all__ = ["FACADE_FILE", "VERSION", "plan_repository"]
+__all__ = ["FACADE_FILE", "VERSION", "plan_graph", "plan_repository"]
 
 VERSION: Final = "1"
 FACADE_FILE: Final = ".facade"
@@ -24,6 +24,31 @@ from orchestrator.worker.triton_model import TritonPythonModel
 
 __all__ = ["TritonPythonModel"]
 '''
+
+
+def plan_graph(
+    services: Sequence[ServiceSpec], *, target: Target, service_path: str, models: Mapping[str, ModelFiles] = {}
+) -> RepositoryPlan:
+    """The files of services that are served together; arguments and errors as `plan_repository`.
+
+    Args:
+        services: dependencies before their callers, which may call them as soon as they start.
+    """
+    plans = [
+        plan_repository(service, target=target, service_path=service_path, models=models) for service in services
+    ]
+    files: dict[PurePosixPath, bytes] = {}
+    copies: dict[PurePosixPath, Path] = {}
+    for plan, service in zip(plans, services, strict=True):
+        for path, content in plan.files.items():
+            if files.setdefault(path, content) != content:
+                raise CompileError(
+                    f"{service.name} and another service have different models of the name {path.parts[0]!r}",
+                    hint="give one of them a name=",
+                )
+        copies |= plan.copies
+    names = dict.fromkeys(name for plan in plans for name in plan.models)
+    return RepositoryPlan(files, tuple(names), copies, tuple(service.name for service in services))
 
 
 def plan_repository(
@@ -59,7 +84,7 @@ def plan_repository(
         files={path: content for plan in plans for path, content in plan.files.items()},
         models=tuple(names),
         copies={path: source for plan in plans for path, source in plan.copies.items()},
-        service=service.name,
+        services=(service.name,),
     )
 
 

@@ -17,19 +17,19 @@ class Target(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RepositoryPlan:
-    """What a model repository must hold for a service, or for a model alone.
+    """What a model repository must hold for services, or for a model alone.
 
     Attributes:
         files: path inside the repository -> content.
         models: names of its Triton models, in the order to load them: a service calls those before it.
         copies: path inside the repository -> the file on this machine that it is a copy of.
-        service: name of the service's own model, whose former facades and models are not to stay; "" for no service.
+        services: names of the services' own models, whose former facades and models are not to stay.
     """
 
     files: Mapping[PurePosixPath, bytes]
     models: tuple[str, ...]
     copies: Mapping[PurePosixPath, Path] = field(default_factory=dict)
-    service: str = ""
+    services: tuple[str, ...] = ()
 
     def paths_of(self, model: str) -> Iterator[PurePosixPath]:
         """Every file of a model."""

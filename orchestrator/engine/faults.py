@@ -121,7 +121,9 @@ def _rebuild(details: Mapping[str, Any]) -> CallError:
         problems = details.get("problems")
         return kind(message, problems=problems if isinstance(problems, list) else ())
     if issubclass(kind, RequestFailed):
-        return RequestFailed(message, status=details.get("status"), name=details.get("name"))
+        failed = RequestFailed(message, status=details.get("status"), name=details.get("name"))
+        failed.origin = str(details.get("origin") or "")
+        return failed
     return kind(message)
 
 

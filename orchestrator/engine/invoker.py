@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from orchestrator.codec.layout import CONTEXT_PARAMETER, Layout, PackedCall
 from orchestrator.engine.backend import Backend, InferRequest, InferResponse, RunsOn
 from orchestrator.engine.lifetime import DEADLINE_PARAMETER, deadline_after
 from orchestrator.errors import EndpointNotFound, InvalidInput, OutputMismatch
-from orchestrator.spec import CallInfo, ResponseEffects, ServiceSpec
+from orchestrator.spec import CalledService, CallInfo, ResponseEffects
 
 __all__ = ["Invoker", "Outcome"]
 
@@ -31,10 +31,15 @@ class Outcome:
 
 
 class Invoker:
-    """Calls the APIs of one service."""
+    """Calls the APIs of one service.
 
-    def __init__(self, service: ServiceSpec, backend: Backend) -> None:
+    Args:
+        needs: models and services that it cannot do without, by their Triton names.
+    """
+
+    def __init__(self, service: CalledService, backend: Backend, needs: Sequence[str] = ()) -> None:
         self._service = service
+        self._needs = needs
         self._backend = backend
         self._layouts = {api.name: Layout.of(service, api) for api in service.methods}
 
@@ -47,6 +52,7 @@ class Invoker:
         request_id: str = "",
         timeout_s: float | None = None,
         runs_on: RunsOn | None = None,
+        parameters: Mapping[str, str] = {},
     ) -> Outcome:
         """Runs an API that has one answer.
 
@@ -57,6 +63,7 @@ class Invoker:
             request_id: for the logs.
             timeout_s: seconds from now; default: the service's limit.
             runs_on: see `InferRequest`; called for every part of a call that is split.
+            parameters: of the request, besides its own: see `engine/origin.py`.
 
         Raises:
             EndpointNotFound: no such API.
@@ -65,16 +72,16 @@ class Invoker:
         """
         layout = self._layout(api)
         packed = self._packed(layout, arguments, info)
-        timeout_s = self._service.traffic.timeout_s if timeout_s is None else timeout_s
+        timeout_s = self._service.timeout_s if timeout_s is None else timeout_s
         if layout.api.batch is not None:
             timeout_s = min(timeout_s, layout.api.batch.max_latency_ms / 1000)
             parts = _split_rows(packed, layout.api.batch.max_batch_size)
         else:
             parts = [packed]
-        requests = [self._request(part, request_id, timeout_s, runs_on) for part in parts]
+        requests = [self._request(part, request_id, timeout_s, runs_on, parameters) for part in parts]
         if len(requests) == 1:
             return _unpacked(await self._run(requests[0]), layout)
-        responses = await asyncio.gather(*(self._run(request) for request in requests))
+        responses = await _all([self._run(request) for request in requests])
         return _unpacked(_joined(responses, layout), layout)
 
     async def stream(
@@ -86,6 +93,7 @@ class Invoker:
         request_id: str = "",
         timeout_s: float | None = None,
         runs_on: RunsOn | None = None,
+        parameters: Mapping[str, str] = {},
     ) -> AsyncGenerator[Outcome, None]:
         """Runs an API that is a stream; effects come with the first chunk.
 
@@ -93,7 +101,7 @@ class Invoker:
         there is none by default.
         """
         layout = self._layout(api)
-        request = self._request(self._packed(layout, arguments, info), request_id, timeout_s, runs_on)
+        request = self._request(self._packed(layout, arguments, info), request_id, timeout_s, runs_on, parameters)
         async with contextlib.aclosing(self._backend.stream(request)) as responses:
             async for response in responses:
                 yield _unpacked(response, layout)
@@ -107,8 +115,8 @@ class Invoker:
         return self._layout(api).rows(arguments)
 
     async def ready(self) -> bool:
-        """Whether the service's model can answer now, and those that it calls."""
-        names = [self._service.name, *(spec.name for spec in self._service.models)]
+        """Whether the service can answer now, and all that it needs."""
+        names = [self._service.name, *self._needs]
         return all(await asyncio.gather(*(self._backend.ready(name) for name in names)))
 
     def _layout(self, api: str) -> Layout:
@@ -124,12 +132,17 @@ class Invoker:
         return packed
 
     def _request(
-        self, packed: PackedCall, request_id: str, timeout_s: float | None, runs_on: RunsOn | None
+        self,
+        packed: PackedCall,
+        request_id: str,
+        timeout_s: float | None,
+        runs_on: RunsOn | None,
+        parameters: Mapping[str, str],
     ) -> InferRequest:
-        parameters: dict[str, str | int | bool] = {**packed.parameters}
+        all_parameters: dict[str, str | int | bool] = {**packed.parameters, **parameters}
         if timeout_s is not None:
-            parameters[DEADLINE_PARAMETER] = deadline_after(timeout_s)
-        return InferRequest(self._service.name, packed.tensors, parameters, request_id, timeout_s, runs_on=runs_on)
+            all_parameters[DEADLINE_PARAMETER] = deadline_after(timeout_s)
+        return InferRequest(self._service.name, packed.tensors, all_parameters, request_id, timeout_s, runs_on=runs_on)
 
     async def _run(self, request: InferRequest) -> InferResponse:
         if not self._service.concurrent:
@@ -140,6 +153,15 @@ class Invoker:
         if len(answers) != 1:
             raise OutputMismatch(f"{self._service.name} gave {len(answers)} answers where one was due")
         return answers[0]
+
+
+async def _all(calls: Sequence[Coroutine[Any, Any, InferResponse]]) -> list[InferResponse]:
+    """All at once; one after the other where no event loop runs, since the backend blocks then."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return [await call for call in calls]
+    return await asyncio.gather(*calls)
 
 
 def _joined(responses: Sequence[InferResponse], layout: Layout) -> InferResponse:

@@ -8,7 +8,8 @@ from typing import Protocol
 from orchestrator.engine.backend import Backend, InferRequest, Tensors
 from orchestrator.errors import BackendUnavailable, CallCancelled, CallError, EndpointNotFound, InvalidInput
 from orchestrator.formats import from_triton, to_triton
-from orchestrator.sdk.native import ModelCaller, refuse_at_start, refuse_on_loop
+from orchestrator.sdk.binding import ModelCaller
+from orchestrator.sdk.native import refuse_at_start, refuse_on_loop
 from orchestrator.spec import NativeModelSpec
 
 __all__ = ["BackendModels", "ServiceModels", "of_model"]

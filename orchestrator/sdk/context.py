@@ -2,7 +2,7 @@
 
 import contextvars
 import time
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -16,15 +16,42 @@ __all__ = [
     "Headers",
     "Request",
     "Response",
+    "RunningCall",
     "ServerContext",
     "current_instance",
     "get_current_service",
+    "running_call",
     "server_context",
     "set_process_service",
 ]
 
 current_instance: contextvars.ContextVar[Any] = contextvars.ContextVar("orchestrator_current_instance")
 """The service's instance that the running call belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningCall:
+    """The call that code runs for: what the calls that it makes itself inherit.
+
+    Attributes:
+        request_id: of the request that it all began with.
+        deadline: seconds since 1970; None for no limit.
+        numbers: of the calls that wait for this one, on the cancel board of this machine.
+        trace: the W3C trace context, as headers.
+        workspace: where files may be put that are of use until this call ends.
+        end: why nobody waits for it any more; None while somebody does.
+    """
+
+    request_id: str = ""
+    deadline: float | None = None
+    numbers: tuple[int, ...] = ()
+    trace: tuple[tuple[str, str], ...] = ()
+    workspace: "_Folder | None" = None
+    end: Callable[[], Exception | None] = lambda: None
+
+
+running_call: contextvars.ContextVar[RunningCall | None] = contextvars.ContextVar("orchestrator_running_call", default=None)
+"""None outside of calls: in `__init__` and hooks."""
 
 
 _process_instance: Any = None

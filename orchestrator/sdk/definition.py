@@ -10,12 +10,12 @@ from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
 from orchestrator.sdk.context import Context
-from orchestrator.spec import ApiSpec, Configuration, Passing, ServiceSpec
+from orchestrator.spec import ApiSpec, CalledService, Configuration, Passing, ServiceSpec
 
 if TYPE_CHECKING:
     from orchestrator.formats import ModelFiles
 
-__all__ = ["ApiBinding", "Definition"]
+__all__ = ["ApiBinding", "Definition", "DependencyBinding"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,28 @@ class ApiBinding:
 
 
 @dataclass(frozen=True, slots=True)
+class DependencyBinding:
+    """Another service as its caller sees it.
+
+    Attributes:
+        cls: the user's class; None for one that is known by its URL alone.
+        service: what the caller must know of it; None where `cls` is.
+        apis: the Python behind its APIs, by name.
+        url: where it is served elsewhere; None for one that is served together with its caller.
+    """
+
+    cls: type | None = None
+    service: CalledService | None = None
+    apis: Mapping[str, ApiBinding] = dataclasses.field(default_factory=dict)
+    url: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the service, for people."""
+        return self.service.name if self.service is not None else str(self.url)
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
     """A service that can be run: its class, its spec and its APIs by name.
 
@@ -75,6 +97,9 @@ class Definition:
             document.
         models: name of a Triton model -> its files, for the models that the class declares; empty in a worker.
         placement_reason: of `spec.placement`, as a clause; empty where the spec was read from a document.
+        dependencies: attribute -> the service that its methods call by it.
+        others: all services that it reaches and that are served together with it, dependencies before their callers;
+            empty where the spec was read from a document.
     """
 
     cls: type
@@ -83,3 +108,10 @@ class Definition:
     configuration: Configuration | None = None
     models: "Mapping[str, ModelFiles]" = dataclasses.field(default_factory=dict)
     placement_reason: str = ""
+    dependencies: Mapping[str, DependencyBinding] = dataclasses.field(default_factory=dict)
+    others: "tuple[Definition, ...]" = ()
+
+    @property
+    def graph(self) -> "tuple[Definition, ...]":
+        """All services that are served together, itself the last one."""
+        return (*self.others, self)

@@ -17,9 +17,9 @@ from orchestrator.errors import DefinitionError
 from orchestrator.sdk.alias import ALIAS, install_bentoml
 from orchestrator.sdk.decorators import service_options_of
 from orchestrator.sdk.definition import Definition
-from orchestrator.sdk.reader import read_service
+from orchestrator.sdk.graph import read_service
 from orchestrator.sdk.template import set_arguments
-from orchestrator.spec import Layer, NativeModelSpec
+from orchestrator.spec import DependencySpec, Layer, NativeModelSpec
 
 __all__ = ["load_service"]
 
@@ -37,6 +37,7 @@ def load_service(
     bentoml: bool = False,
     arguments: Mapping[str, Any] | None = None,
     models: Sequence[NativeModelSpec] | None = None,
+    dependencies: Sequence[DependencySpec] | None = None,
 ) -> Definition:
     """Imports the user's module and reads the class.
 
@@ -49,6 +50,7 @@ def load_service(
         bentoml: the module's `import bentoml` means `orchestrator.bentoml`; stays so in this process.
         arguments: what `use_arguments` gives to the module; values that JSON knows.
         models: what the class's models were resolved to before; None to resolve them here.
+        dependencies: what is known of the services that it calls; None to read them as well.
 
     Raises:
         DefinitionError: the folder, the module or the class is not there, the module fails on import, or the class
@@ -76,9 +78,14 @@ def load_service(
     set_arguments(template)
     module = _import(module_name, folder)
     class_name, cls = _class_in(module, class_name, module_name)
-    definition = read_service(cls, f"{module_name}:{class_name}", overrides, models=models)
-    spec = definition.spec.model_copy(update={"bentoml": bentoml, "template": template})
-    return dataclasses.replace(definition, spec=spec)
+    definition = read_service(
+        cls, f"{module_name}:{class_name}", overrides, models=models, dependencies=dependencies
+    )
+    update = {"bentoml": bentoml, "template": template}
+    *others, own = (
+        dataclasses.replace(each, spec=each.spec.model_copy(update=update)) for each in definition.graph
+    )
+    return dataclasses.replace(own, others=tuple(others))
 
 
 def _import(name: str, folder: str) -> ModuleType:

@@ -8,18 +8,16 @@ the front-end, this process in tests. An instance that nobody bound, as in a not
 """
 
 import asyncio
-import contextlib
-import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, overload
+from typing import TYPE_CHECKING, Any, Final, NoReturn, overload
 
 from numpy.typing import NDArray
 
 from orchestrator.errors import ServiceFault
+from orchestrator.sdk.binding import ModelCaller, binding_of
 from orchestrator.sdk.decorators import service_options_of
 from orchestrator.sdk.model_inputs import Arrays, checked_outputs, inputs_of, joined, outputs_asked, pieces
 from orchestrator.sdk.opened import OpenedModels
@@ -29,13 +27,9 @@ if TYPE_CHECKING:
     from orchestrator.formats import ModelFiles
 
 __all__ = [
-    "Binding",
-    "ModelCaller",
     "ModelHandle",
     "NativeModel",
     "Resolved",
-    "bind",
-    "binding",
     "models_of",
     "refuse_at_start",
     "refuse_on_loop",
@@ -45,39 +39,12 @@ _AT_ONCE: Final = 8
 """Pieces of one async call that are in flight together; other callers want to come in between."""
 
 
-class ModelCaller(Protocol):
-    """Runs models. Inputs and outputs are arrays by name, checked; BYTES is an object array of `bytes`.
-
-    Both methods raise only `CallError`s.
-    """
-
-    def call(self, spec: NativeModelSpec, inputs: Arrays, outputs: Sequence[str]) -> Arrays:
-        """Runs a model, at most `max_batch_size` rows, and blocks until it has answered."""
-        ...
-
-    async def acall(self, spec: NativeModelSpec, inputs: Arrays, outputs: Sequence[str]) -> Arrays:
-        """The same for an event loop."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Resolved:
     """What a declaration stands for on this machine, now."""
 
     spec: NativeModelSpec
     files: "ModelFiles"
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """What runs the models of an instance.
-
-    Attributes:
-        specs: by attribute.
-    """
-
-    specs: Mapping[str, NativeModelSpec]
-    caller: ModelCaller
 
 
 class NativeModel(ABC):
@@ -91,7 +58,7 @@ class NativeModel(ABC):
         self.file = file
         self.line = line
         self.attributes: dict[str, None] = {}
-        self._alone: dict[type, Binding] = {}
+        self._alone: dict[type, tuple[NativeModelSpec, ModelCaller]] = {}
         self._lock = Lock()
 
     @abstractmethod
@@ -127,9 +94,10 @@ class NativeModel(ABC):
     def bound(self, instance: object) -> "Callable[[], tuple[NativeModelSpec, ModelCaller]]":
         """The spec and the caller for an instance: known now where it is bound, else resolved when they are needed."""
         attribute = next(iter(self.attributes), "")
-        found = _binding_of(instance)
+        found = binding_of(instance)
         if found is None:
             return lambda: self._unbound(type(instance), attribute)
+        assert found.caller is not None  # whoever binds a class that has models can run them
         connected = (found.specs[attribute], found.caller)
         return lambda: connected
 
@@ -138,10 +106,8 @@ class NativeModel(ABC):
             if cls not in self._alone:
                 options = service_options_of(cls)
                 resolved = self.resolve((options and options.name) or cls.__name__, attribute)
-                caller = OpenedModels({resolved.spec.name: resolved.files})
-                self._alone[cls] = Binding({attribute: resolved.spec}, caller)
-            alone = self._alone[cls]
-        return alone.specs[attribute], alone.caller
+                self._alone[cls] = (resolved.spec, OpenedModels({resolved.spec.name: resolved.files}))
+            return self._alone[cls]
 
 
 class ModelHandle:
@@ -274,40 +240,3 @@ def refuse_at_start(spec: NativeModelSpec) -> NoReturn:
         f"{spec.name} was called while the service starts or stops, when nothing runs it",
         hint=f"keep `self.{spec.attribute}` and call it in an API; Triton warms it up by itself",
     )
-
-
-_binding_now: ContextVar[tuple[type, Binding] | None] = ContextVar("orchestrator_binding", default=None)
-_bound_instances: dict[int, tuple[Callable[[], object | None], Binding]] = {}
-"""By id, not by hash: the user's class may have an `__eq__`, and no `__hash__` or `__weakref__`."""
-
-
-@contextlib.contextmanager
-def binding(cls: type, bound: Binding) -> Iterator[None]:
-    """While an instance of the class is being made, its handles go through this binding already."""
-    token = _binding_now.set((cls, bound))
-    try:
-        yield
-    finally:
-        _binding_now.reset(token)
-
-
-def bind(instance: object, bound: Binding) -> None:
-    """From now on the handles of an instance go through this binding."""
-    key = id(instance)
-    alive: Callable[[], object | None]
-    try:
-        alive = weakref.ref(instance, lambda _: _bound_instances.pop(key, None))
-    except TypeError:  # __slots__ without __weakref__: it stays as long as the process
-
-        def alive() -> object | None:
-            return instance
-
-    _bound_instances[key] = (alive, bound)
-
-
-def _binding_of(instance: object) -> Binding | None:
-    found = _bound_instances.get(id(instance))
-    if found is not None and found[0]() is instance:
-        return found[1]
-    now = _binding_now.get()
-    return now[1] if now is not None and isinstance(instance, now[0]) else None

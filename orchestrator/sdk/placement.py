@@ -21,13 +21,16 @@ class Placed:
     why: str
 
 
-def place(asked: Placement | None, *, mounts: bool, models: bool, apis: Sequence[ApiSpec], gpu: bool) -> Placed:
+def place(
+    asked: Placement | None, *, mounts: bool, models: bool, depends: bool, apis: Sequence[ApiSpec], gpu: bool
+) -> Placed:
     """Where the methods of a service run.
 
     Args:
         asked: `@service(placement=...)`.
         mounts: it mounts an ASGI application, which shares the service's instance, so that both are where HTTP is.
         models: it calls models that Triton runs.
+        depends: it calls other services.
         gpu: it asks for a GPU.
 
     Raises:
@@ -42,11 +45,12 @@ def place(asked: Placement | None, *, mounts: bool, models: bool, apis: Sequence
         return Placed(asked, f"@service(placement={asked.value!r}) says so")
     if mounts:
         return Placed(Placement.FRONTEND, "it mounts an application, which shares its instance")
-    if not models:
-        return Placed(Placement.TRITON, "it declares no models: its methods do the work")
+    if not (models or depends):
+        return Placed(Placement.TRITON, "it calls no models and no services: its methods do the work")
     if gpu:
         return Placed(Placement.TRITON, "it asks for a GPU")
     sync = [api.name for api in apis if not api.is_async]
     if sync:
         return Placed(Placement.TRITON, f"it has the sync API{'s' if len(sync) > 1 else ''} {', '.join(sync)}")
-    return Placed(Placement.FRONTEND, "it declares models, and all its APIs are async")
+    calls = " and ".join(what for what, there in (("models", models), ("services", depends)) if there)
+    return Placed(Placement.FRONTEND, f"it calls {calls}, and all its APIs are async")

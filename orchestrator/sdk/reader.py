@@ -1,4 +1,4 @@
-"""The user's class -> `Definition`. Read once; nothing after this looks at the class again, but the worker, which calls it."""
+"""One class -> `Definition`, whatever it depends on. Read once; only the worker, which calls it, looks at the class again."""
 
 import inspect
 import json
@@ -18,10 +18,11 @@ from orchestrator.sdk.class_models import check_names, read_models, stored_model
 from orchestrator.sdk.context import Context
 from orchestrator.sdk.decorators import api_options_of, service_options_of
 from orchestrator.sdk.definition import ApiBinding, Definition
+from orchestrator.sdk.dependency import dependencies_of
 from orchestrator.sdk.fields import signature_of
 from orchestrator.sdk.hooks import Hook, hooks_of
 from orchestrator.sdk.native import models_of
-from orchestrator.sdk.options import ApiOptions, check_name
+from orchestrator.sdk.options import ApiOptions, ServiceOptions, check_name
 from orchestrator.sdk.placement import place
 from orchestrator.spec import (
     ANY,
@@ -39,7 +40,7 @@ from orchestrator.spec import (
     merge,
 )
 
-__all__ = ["read_service"]
+__all__ = ["at_class", "name_of", "read_alone", "read_apis"]
 
 QUEUE_DELAY_US: Final = 1000
 """How long Triton holds a batchable request back for others: see docs/architecture/05-performance.md for the measurement."""
@@ -66,14 +67,15 @@ _FILES: Final = frozenset({ValueKind.FILE, ValueKind.IMAGE, ValueKind.TABLE, Val
 _SELF_KINDS: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def read_service(
+def read_alone(
     cls: type,
     target: str,
     overrides: Sequence[Layer] | None = (),
     *,
     models: Sequence[NativeModelSpec] | None = None,
+    depends: bool = False,
 ) -> Definition:
-    """Reads a class that has `@service`.
+    """Reads a class that has `@service`, and none of the services that it calls.
 
     Args:
         cls: the class.
@@ -82,30 +84,19 @@ def read_service(
             another configuration than the definition's.
         models: what its models were resolved to before, for a process that has no store and only runs the service;
             None to resolve them.
+        depends: it calls other services.
 
     Raises:
         DefinitionError: with file and line, for anything that could not be served.
         SettingsError: the overrides contradict each other, or what `@service` says.
     """
-    options = service_options_of(cls)
-    if options is None:
-        raise _at_class(cls, f"{cls.__name__} is not a service", hint="put @orchestrator.service above the class")
-    name = options.name or cls.__name__
-    try:
-        check_name(name)
-    except DefinitionError as error:
-        raise _at_class(cls, error.message, hint=error.hint) from None
+    name, options = name_of(cls)
     configuration = _configured(cls, name, options.layer, overrides)
     if configuration.config.cmd is not None or hasattr(cls, COMMAND):
         return _read_command(cls, name, target, configuration, options.placement)
-    bindings = [_read_api(cls, name, function, api_options) for name, function, api_options in _api_methods(cls)]
-    if not bindings:
-        raise _at_class(
-            cls, f"service {cls.__name__} has no API", hint="put @orchestrator.api above a method, or give cmd"
-        )
-    _check_routes(cls, bindings)
-    checks = [_read_check(cls, check, *types) for check, types in CHECKS.items() if hasattr(cls, check)]
-    apis = tuple(binding.spec for binding in bindings)
+    bindings = read_apis(cls)
+    apis = tuple(binding.spec for binding in bindings.values() if binding.spec.name not in CHECKS)
+    checks = tuple(binding.spec for binding in bindings.values() if binding.spec.name in CHECKS)
     native, files = read_models(cls, name, models)
     check_names(cls, name, [api.name for api in apis], native)
     try:
@@ -113,24 +104,57 @@ def read_service(
             options.placement,
             mounts=bool(mounts_of(cls)),
             models=bool(native),
+            depends=depends,
             apis=apis,
             gpu=configuration.config.resources.gpu > 0,
         )
     except DefinitionError as error:
-        raise _at_class(cls, error.message, hint=error.hint) from None
+        raise at_class(cls, error.message, hint=error.hint) from None
     spec = ServiceSpec(
         name=name,
         target=target,
         doc=inspect.getdoc(cls) if cls.__doc__ else None,
         apis=apis,
-        checks=tuple(binding.spec for binding in checks),
+        checks=checks,
         placement=placed.where,
         models=native,
         stored=stored_models(cls),
         **dict(configuration.config),
     )
-    by_name = {binding.spec.name: binding for binding in [*bindings, *checks]}
-    return Definition(cls, spec, by_name, configuration, files, placed.why)
+    return Definition(cls, spec, bindings, configuration, files, placed.why)
+
+
+def name_of(cls: type) -> tuple[str, ServiceOptions]:
+    """The name of a service, and what `@service` was given.
+
+    Raises:
+        DefinitionError: the class is no service, or its name cannot be one.
+    """
+    options = service_options_of(cls)
+    if options is None:
+        raise at_class(cls, f"{cls.__name__} is not a service", hint="put @orchestrator.service above the class")
+    name = options.name or cls.__name__
+    try:
+        check_name(name)
+    except DefinitionError as error:
+        raise at_class(cls, error.message, hint=error.hint) from None
+    return name, options
+
+
+def read_apis(cls: type) -> dict[str, ApiBinding]:
+    """The APIs of a class, and then its checks, by name.
+
+    Raises:
+        DefinitionError: at the line of what could not be served.
+    """
+    bindings = [_read_api(cls, name, function, options) for name, function, options in _api_methods(cls)]
+    if not bindings:
+        raise at_class(
+            cls, f"service {cls.__name__} has no API", hint="put @orchestrator.api above a method, or give cmd"
+        )
+    _check_routes(cls, bindings)
+    checks = [_read_check(cls, check, *types) for check, types in CHECKS.items() if hasattr(cls, check)]
+    return {binding.spec.name: binding for binding in [*bindings, *checks]}
 
 
 def _configured(cls: type, name: str, layer: Layer, overrides: Sequence[Layer] | None) -> Configuration:
@@ -141,7 +165,7 @@ def _configured(cls: type, name: str, layer: Layer, overrides: Sequence[Layer] |
             return merge(name, [])
         if overrides:
             raise
-        raise _at_class(cls, error.message, hint=error.hint) from None
+        raise at_class(cls, error.message, hint=error.hint) from None
 
 
 def _read_command(
@@ -155,15 +179,16 @@ def _read_command(
     has += [f"an application at {mount.path or '/'}" for mount in mounts_of(cls)]
     has += ["middleware" for _ in middleware_of(cls)]
     has += [f"the model {attribute!r}" for attribute in models_of(cls)]
+    has += [f"the dependency {attribute!r}" for attribute in dependencies_of(cls)]
     if placement is not None:
         has.append(f"placement={placement.value!r}")
     if has:
         hint = f"take {why} away, or {has[0]}"
-        raise _at_class(cls, f"service {cls.__name__} has {why}, so it cannot have {has[0]}", hint=hint)
+        raise at_class(cls, f"service {cls.__name__} has {why}, so it cannot have {has[0]}", hint=hint)
     function = inspect.getattr_static(cls, COMMAND, None)
     if function is not None:
         if not inspect.isfunction(function) or inspect.iscoroutinefunction(function):
-            raise _at_class(cls, f"{cls.__name__}.{COMMAND} must be a plain method")
+            raise at_class(cls, f"{cls.__name__}.{COMMAND} must be a plain method")
         if len(inspect.signature(function).parameters) != 1:
             raise _at_function(function, f"{cls.__name__}.{COMMAND} takes no argument besides self")
     spec = ServiceSpec(
@@ -180,7 +205,7 @@ def _read_check(cls: type, name: str, takes: type | None, gives: type) -> ApiBin
     """One of the methods that a service may have for the server's own questions; their types are fixed."""
     function = inspect.getattr_static(cls, name)
     if not inspect.isfunction(function):
-        raise _at_class(cls, f"{cls.__name__}.{name} must be a plain method")
+        raise at_class(cls, f"{cls.__name__}.{name} must be a plain method")
     parameters = list(inspect.signature(function).parameters.values())[1:]
     if len(parameters) != (takes is not None):
         wanted = "no argument" if takes is None else "the text"
@@ -409,7 +434,8 @@ def _at_function(function: Callable[..., Any], message: str, *, hint: str | None
     return DefinitionError(message, file=code.co_filename, line=code.co_firstlineno, hint=hint)
 
 
-def _at_class(cls: type, message: str, *, hint: str | None = None) -> DefinitionError:
+def at_class(cls: type, message: str, *, hint: str | None = None) -> DefinitionError:
+    """An error at the line of a class."""
     try:
         return DefinitionError(message, file=inspect.getsourcefile(cls), line=inspect.getsourcelines(cls)[1], hint=hint)
     except (OSError, TypeError):

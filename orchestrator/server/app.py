@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -65,6 +65,7 @@ def create_app(
     service: ServiceSpec,
     backend: Backend,
     *,
+    needs: Sequence[str] | None = None,
     options: FrontendOptions | None = None,
     engine_metrics: Callable[[], Awaitable[bytes]] | None = None,
     extension: Extension | None = None,
@@ -74,13 +75,16 @@ def create_app(
     Args:
         service: what to serve; the user's class is not needed.
         backend: runs the calls. It is closed with the application.
+        needs: all that the service cannot do without, by their Triton names: models, other services. Default: its models.
         options: limits.
         engine_metrics: reads the engine's Prometheus page.
         extension: applications and middleware that the service brings along.
     """
     options = options or FrontendOptions()
     extension = extension or Extension()
-    invoker = Invoker(service, backend)
+    if needs is None:
+        needs = [model.name for model in service.models]
+    invoker = Invoker(service.called(), backend, needs)
     metrics = FrontendMetrics(service.metrics, multiprocess=options.processes > 1)
     admission = _admission(service, metrics, options)
 
@@ -118,7 +122,7 @@ def create_app(
     _add_gate(app, service, admission, metrics)  # the first one added is the innermost
     app.add_middleware(HotPath, routes=hot)
     checks = Checks(service, invoker)
-    models = [service.name, *(model.name for model in service.models)]
+    models = [service.name, *needs]
     add_health(app, checks, lambda: options.health().of_all(models))
     if service.metrics.enabled:
         routes = {api.name: service.path_prefix + api.route for api in service.apis}

@@ -1,6 +1,14 @@
 """DATA: what a service is, frozen; no I/O, no user code."""
 
-from orchestrator.spec.call import PRIORITY_HEADER, TIMEOUT_HEADER, CallInfo, Cookie, Priority, ResponseEffects
+from orchestrator.spec.call import (
+    PRIORITY_HEADER,
+    TIMEOUT_HEADER,
+    TRACE_HEADERS,
+    CallInfo,
+    Cookie,
+    Priority,
+    ResponseEffects,
+)
 from orchestrator.spec.config import AccessLog, EnvVar, Metrics, Resources, ServiceConfig, Ssl, Traffic
 from orchestrator.spec.conversion import Converted, Converter, OutputParity, ParityReport, Run, Tolerance
 from orchestrator.spec.frozen import Frozen
@@ -24,6 +32,9 @@ from orchestrator.spec.service import (
     ApiSpec,
     ArgumentSpec,
     BatchPolicy,
+    CalledService,
+    DependencySpec,
+    Methods,
     Passing,
     Placement,
     ServiceInterface,
@@ -38,6 +49,7 @@ __all__ = [
     "PRIORITY_HEADER",
     "SPEC_FILE",
     "TIMEOUT_HEADER",
+    "TRACE_HEADERS",
     "Accelerator",
     "AccessLog",
     "ApiSpec",
@@ -45,14 +57,17 @@ __all__ = [
     "BatchPolicy",
     "Blob",
     "CallInfo",
+    "CalledService",
     "Configuration",
     "Converted",
     "Converter",
     "Cookie",
     "DType",
+    "DependencySpec",
     "EnvVar",
     "Frozen",
     "Layer",
+    "Methods",
     "Metrics",
     "ModelFormat",
     "ModelOptions",

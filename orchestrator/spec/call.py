@@ -5,13 +5,15 @@ from typing import Final
 
 from orchestrator.spec.frozen import Frozen
 
-__all__ = ["PRIORITY_HEADER", "TIMEOUT_HEADER", "CallInfo", "Cookie", "Priority", "ResponseEffects"]
+__all__ = ["PRIORITY_HEADER", "TIMEOUT_HEADER", "TRACE_HEADERS", "CallInfo", "Cookie", "Priority", "ResponseEffects"]
 
 Pairs = tuple[tuple[str, str], ...]
 TIMEOUT_HEADER: Final = "x-request-timeout"
 """Header of a request: seconds that its caller waits."""
 PRIORITY_HEADER: Final = "x-request-priority"
 """Header of a request: a `Priority`."""
+TRACE_HEADERS: Final = ("traceparent", "tracestate")
+"""Headers of the W3C trace context."""
 
 
 class Priority(StrEnum):

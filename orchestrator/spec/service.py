@@ -10,7 +10,18 @@ from orchestrator.spec.frozen import Frozen
 from orchestrator.spec.model import NativeModelSpec, StoredModelRef
 from orchestrator.spec.values import ValueKind, ValueSpec
 
-__all__ = ["ApiSpec", "ArgumentSpec", "BatchPolicy", "Passing", "Placement", "ServiceInterface", "ServiceSpec"]
+__all__ = [
+    "ApiSpec",
+    "ArgumentSpec",
+    "BatchPolicy",
+    "CalledService",
+    "DependencySpec",
+    "Methods",
+    "Passing",
+    "Placement",
+    "ServiceInterface",
+    "ServiceSpec",
+]
 
 _HINTED_RESULTS: Final = frozenset({ValueKind.BLOB, ValueKind.IMAGE, ValueKind.FILE, ValueKind.MANY})
 SPEC_FILE: Final = "service.json"
@@ -101,36 +112,12 @@ class ApiSpec(Frozen):
         return self.context is not None or self.result.nullable or self.result.kind in _HINTED_RESULTS
 
 
-class ServiceInterface(Frozen):
-    """What callers see of a service.
-
-    Attributes:
-        name: name of the service and of its Triton model.
-        target: `module:Class`, where the worker finds the user's class.
-        bentoml: the module's `import bentoml` means `orchestrator.bentoml`, wherever it is imported.
-        template: the arguments that `use_arguments` gives to the module.
-        checks: the service's own `__is_alive__`, `__is_ready__` and `__metrics__`: run like APIs, without a route.
-        placement: where its methods run.
-        models: model files that its class declares; each is a Triton model of its own.
-        stored: stored models that its class reads by itself.
-    """
+class Methods:
+    """What follows from a service's APIs and checks alone."""
 
     name: str
-    target: str
-    bentoml: bool = False
-    template: dict[str, Any] = {}
-    doc: str | None = None
-    apis: tuple[ApiSpec, ...] = ()
-    checks: tuple[ApiSpec, ...] = ()
-    placement: Placement = Placement.TRITON
-    models: tuple[NativeModelSpec, ...] = ()
-    stored: tuple[StoredModelRef, ...] = ()
-
-    @model_validator(mode="after")
-    def _check_apis(self) -> Self:
-        if bool(self.apis) is (self.placement is Placement.COMMAND):
-            raise ValueError("apis: a service has some, and one that is a process of its own has none")
-        return self
+    apis: tuple[ApiSpec, ...]
+    checks: tuple[ApiSpec, ...]
 
     @property
     def methods(self) -> tuple[ApiSpec, ...]:
@@ -157,6 +144,70 @@ class ServiceInterface(Frozen):
         return max((api.batch.max_batch_size for api in self.apis if api.batch), default=0)
 
 
+class CalledService(Frozen, Methods):
+    """What somebody must know of a service to call it.
+
+    Attributes:
+        concurrent: see `ServiceSpec.concurrent`.
+        timeout_s: that one call may take.
+    """
+
+    name: str
+    apis: tuple[ApiSpec, ...] = ()
+    checks: tuple[ApiSpec, ...] = ()
+    placement: Placement = Placement.TRITON
+    concurrent: bool = False
+    timeout_s: float
+
+
+class DependencySpec(Frozen):
+    """Another service that the methods of a service call.
+
+    Attributes:
+        attribute: of the class.
+        service: as it was when the caller was exported; None for one that is known by its URL alone.
+        url: where it is served elsewhere; None for one that is served together with its caller.
+    """
+
+    attribute: str
+    service: CalledService | None = None
+    url: str | None = None
+
+
+class ServiceInterface(Frozen, Methods):
+    """What callers see of a service.
+
+    Attributes:
+        name: name of the service and of its Triton model.
+        target: `module:Class`, where the worker finds the user's class.
+        bentoml: the module's `import bentoml` means `orchestrator.bentoml`, wherever it is imported.
+        template: the arguments that `use_arguments` gives to the module.
+        checks: the service's own `__is_alive__`, `__is_ready__` and `__metrics__`: run like APIs, without a route.
+        placement: where its methods run.
+        models: model files that its class declares; each is a Triton model of its own.
+        stored: stored models that its class reads by itself.
+        dependencies: the services that its methods call.
+    """
+
+    name: str
+    target: str
+    bentoml: bool = False
+    template: dict[str, Any] = {}
+    doc: str | None = None
+    apis: tuple[ApiSpec, ...] = ()
+    checks: tuple[ApiSpec, ...] = ()
+    placement: Placement = Placement.TRITON
+    models: tuple[NativeModelSpec, ...] = ()
+    stored: tuple[StoredModelRef, ...] = ()
+    dependencies: tuple[DependencySpec, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_apis(self) -> Self:
+        if bool(self.apis) is (self.placement is Placement.COMMAND):
+            raise ValueError("apis: a service has some, and one that is a process of its own has none")
+        return self
+
+
 class ServiceSpec(ServiceConfig, ServiceInterface):
     """A service: what callers see, and how it is run. The document has them in this order."""
 
@@ -164,3 +215,14 @@ class ServiceSpec(ServiceConfig, ServiceInterface):
     def concurrent(self) -> bool:
         """Whether a worker has several calls in flight: its Triton model is decoupled then."""
         return self.threads > 1 or any(api.is_async or api.stream for api in self.methods)
+
+    def called(self) -> CalledService:
+        """What those must know who call it."""
+        return CalledService(
+            name=self.name,
+            apis=self.apis,
+            checks=self.checks,
+            placement=self.placement,
+            concurrent=self.concurrent,
+            timeout_s=self.traffic.timeout_s,
+        )

@@ -67,7 +67,8 @@ class TritonBackend:
     async def stream(self, request: InferRequest) -> AsyncGenerator[InferResponse, None]:
         """Runs a model that gives any number of answers, over a stream of its own.
 
-        Closing the generator ends the inference soon after. `request.timeout_s` is for the whole stream.
+        Closing the generator ends the inference soon after. `request.timeout_s` is for the whole stream. A worker that is on
+        the cancel board waits for who is slow to ask for the next answer; any other one goes on, and Triton keeps its answers.
 
         Raises:
             CallError: see `Backend`.
@@ -76,7 +77,7 @@ class TritonBackend:
         # would give an error a code, and crashes Triton 24.10 once in some hundred errors. The text suffices: our
         # worker's says which error it is, and Triton's own are known.
         connection = self._open()
-        number = connection.enter()
+        number, taken = connection.enter(), 0
         try:
             call = connection.stream(iter((encode_request(request, number),)))
             reading = connection.calls.parts(call, request.timeout_s, told=number != 0, runs_on=request.runs_on)
@@ -86,6 +87,8 @@ class TritonBackend:
                         raise from_status(grpc.StatusCode.UNKNOWN, message.error_message)
                     if message.infer_response.outputs:  # the last one may have none
                         yield decode_response(message.infer_response)
+                        taken += 1
+                        connection.consumed(number, taken)
         except grpc.aio.AioRpcError as exc:
             error = from_status(exc.code(), exc.details() or "")
             raise error from error.__cause__
@@ -145,6 +148,12 @@ class _Connection:
         if self._board is not None:
             self._board.leave(number)
 
+    def consumed(self, number: int, parts: int) -> None:
+        """Lets the worker go on to so many parts and a window more."""
+        if self._board is not None:
+            self._board.consumed(number, parts)
+
     def close_board(self) -> None:
         if self._board is not None:
             self._board.close()
+            self._board = None  # calls may end later

@@ -9,10 +9,9 @@ How the method is called (here and now, in a thread, awaited) is the `Invoke` th
 worker that does one thing at a time, `Concurrent` (see `concurrent.py`) for one that does many.
 """
 
-import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from numpy.typing import NDArray
 
@@ -20,16 +19,19 @@ from orchestrator.codec import Layout, row_codec_of
 from orchestrator.codec.layout import API_PARAMETER, CONTEXT_PARAMETER
 from orchestrator.codec.registry import codec_of
 from orchestrator.engine.lifetime import FOREVER, Lifetime
+from orchestrator.engine.origin import running_call_of
 from orchestrator.errors import CallError, EndpointNotFound, OutputMismatch
 from orchestrator.sdk import ApiBinding
-from orchestrator.sdk.context import Context, Request, Response, current_instance
-from orchestrator.worker.faults import fault_of, input_problem, sentence_of
+from orchestrator.sdk.arguments import argument_problem, sentence_of
+from orchestrator.sdk.context import Context, Request, Response, RunningCall, current_instance, running_call
+from orchestrator.worker.faults import fault_of
 from orchestrator.worker.running import Running
 from orchestrator.worker.scope import Scope, info_of
 
 __all__ = ["Answer", "Executor", "Prepared", "WorkerCall", "drive", "run_now"]
 
 T = TypeVar("T")
+_END: Final = object()
 Check = Callable[[], None]
 """Raises where nobody waits for the work any more."""
 Invoke = Callable[[ApiBinding, tuple[Any, ...], dict[str, Any], Check], Awaitable[Any]]
@@ -68,6 +70,7 @@ class Prepared:
         scope: to be closed once the answer is made.
         context: for a method that takes one.
         lifetime: how long somebody waits for the answer.
+        running: what the calls inherit that the method makes itself.
     """
 
     binding: ApiBinding
@@ -77,6 +80,7 @@ class Prepared:
     scope: Scope
     context: Context | None
     lifetime: Lifetime
+    running: RunningCall
 
 
 class Executor:
@@ -129,10 +133,9 @@ class Executor:
         Raises:
             CallError: the method failed, or yielded what its annotation does not allow.
         """
-        token = current_instance.set(self._running.instance)
         first = True
         try:
-            async for chunk in produced:
+            while (chunk := await self._next(call, produced)) is not _END:
                 yield self._answer(call, chunk, with_effects=first)
                 first = False
         except CallError:
@@ -142,8 +145,16 @@ class Executor:
         finally:
             await produced.aclose()
             call.scope.close()
-            with contextlib.suppress(ValueError):  # closed from another task, whose context ends with it
-                current_instance.reset(token)
+
+    async def _next(self, call: Prepared, produced: AsyncGenerator[Any, None]) -> Any:
+        """The next chunk, or `_END`. Only while it is made this is the call that code runs for: it may share its task with others."""
+        token = current_instance.set(self._running.instance)
+        call_token = running_call.set(call.running)
+        try:
+            return await anext(produced, _END)
+        finally:
+            current_instance.reset(token)
+            running_call.reset(call_token)
 
     def binding_of(self, call: WorkerCall) -> ApiBinding:
         """The API that is called.
@@ -176,14 +187,15 @@ class Executor:
                     argument.value, plain, binding.arguments[argument.name], scope
                 )
             except ValueError as error:
-                raise input_problem(argument.name, error) from error
+                raise argument_problem(argument.name, error) from error
         rows = next((len(tensor) for tensor in call.tensors.values()), 1) if binding.spec.batch else 1
+        running = running_call_of(call.parameters, call.request_id, call.lifetime, scope)
         context = None
         if binding.spec.context is not None:
-            info = info_of(call.parameters.get(CONTEXT_PARAMETER), call.request_id)
+            info = info_of(call.parameters.get(CONTEXT_PARAMETER), call.request_id, running.trace)
             context = Context(Request(info), Response(), self._running.state, scope, call.lifetime)
         arguments = binding.with_defaults(arguments)
-        return Prepared(binding, call.request_id, arguments, rows, scope, context, call.lifetime)
+        return Prepared(binding, call.request_id, arguments, rows, scope, context, call.lifetime, running)
 
     def _batches(self, calls: Sequence[Prepared], positions: Sequence[int]) -> Iterator[list[int]]:
         """Calls that may share one call of the method: same arguments given, same shapes and dtypes, rows that fit."""
@@ -211,6 +223,7 @@ class Executor:
 
     async def _run_batch(self, batch: Sequence[Prepared], invoke: Invoke) -> list[Answer | CallError]:
         token = current_instance.set(self._running.instance)
+        call_token = running_call.set(_running_of(batch))
         try:
             ended = [call.lifetime.end() for call in batch]
             alive = [call for call, end in zip(batch, ended, strict=True) if end is None]
@@ -218,6 +231,7 @@ class Executor:
             return [next(answers) if end is None else end for end in ended]
         finally:
             current_instance.reset(token)
+            running_call.reset(call_token)
 
     async def _run_alive(self, batch: Sequence[Prepared], invoke: Invoke) -> Sequence[Answer | CallError]:
         if len(batch) > 1:
@@ -293,6 +307,16 @@ class Executor:
 
     def _where(self, binding: ApiBinding) -> str:
         return f"{self._definition.spec.name}.{binding.spec.name}"
+
+
+def _running_of(batch: Sequence[Prepared]) -> RunningCall:
+    """What is inherited from calls that share one call of the method: as long as any of them is waited for."""
+    first = batch[0].running
+    if len(batch) == 1:
+        return first
+    deadlines = [call.running.deadline for call in batch if call.running.deadline is not None]
+    deadline = max(deadlines) if len(deadlines) == len(batch) else None
+    return RunningCall(first.request_id, deadline, (), first.trace, first.workspace)  # whose end is none of them alone
 
 
 def run_now(instance: Any) -> Invoke:

@@ -6,15 +6,12 @@ own front-end needs to build the same error again (`engine/faults.py` reads it).
 
 import json
 import logging
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final
 
-from pydantic import ValidationError
-
 from orchestrator.errors import CallError, InvalidInput, RequestFailed, ServiceFault
 
-__all__ = ["error_text", "fault_of", "input_problem", "sentence_of"]
+__all__ = ["error_text", "fault_of"]
 
 SEPARATOR: Final = "\n\x1e"
 _MOST_BYTES: Final = 4000
@@ -42,30 +39,14 @@ def fault_of(error: Exception, where: str, request_ids: list[str]) -> CallError:
     )  # fmt: skip
     sentence = f"{where} failed with {type(error).__name__}; the server's log explains it under the request's id"
     if isinstance(error, RequestFailed):
-        return RequestFailed(sentence, status=error.status, name=error.name)
+        hidden = RequestFailed(sentence, status=error.status, name=error.name)
+        hidden.origin = error.origin or _origin(error)
+        return hidden
     return ServiceFault(sentence)
 
 
 def _is_private(error: CallError) -> bool:
     return isinstance(error, RequestFailed) and not error.is_public
-
-
-def input_problem(argument: str, error: ValueError) -> InvalidInput:
-    """An argument that its annotation refuses, as the caller sees it."""
-    if not isinstance(error, ValidationError):
-        return InvalidInput.at([argument], str(error))
-    problems = [
-        {"type": p["type"], "loc": [argument, *p["loc"]], "msg": p["msg"]}
-        for p in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
-    return InvalidInput(_sentence(problems[0]), problems=problems)
-
-
-def sentence_of(error: Exception) -> str:
-    """What is wrong, without the value itself: it may be a secret."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    return _sentence(error.errors(include_url=False, include_context=False, include_input=False)[0])
 
 
 def error_text(error: CallError) -> str:
@@ -78,6 +59,7 @@ def error_text(error: CallError) -> str:
     }
     if isinstance(error, RequestFailed):
         tail |= {"status": error.status, "name": error.name or type(error).__name__}
+        tail["origin"] = error.origin or _origin(error)
     if isinstance(error, InvalidInput):
         tail["problems"] = [_shortened(problem) for problem in error.problems[:_MOST_PROBLEMS]]
     while True:
@@ -93,9 +75,8 @@ def error_text(error: CallError) -> str:
             )
 
 
-def _sentence(problem: Mapping[str, Any]) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
-    return f"{where}: {problem['msg']}" if where else str(problem["msg"])
+def _origin(error: RequestFailed) -> str:
+    return _cut(f"{type(error).__module__}:{type(error).__qualname__}", 200)
 
 
 def _shortened(problem: Any) -> dict[str, Any]:

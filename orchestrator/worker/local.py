@@ -5,14 +5,16 @@ For tests, and for services that belong on the front-end's own event loop.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from typing import Final
 
 from orchestrator.engine import InferRequest, InferResponse, ServiceModels
 from orchestrator.engine.lifetime import lifetime_of
+from orchestrator.engine.origin import request_id_of
 from orchestrator.errors import BackendUnavailable, DeadlineExceeded, EndpointNotFound
 from orchestrator.sdk import Definition
+from orchestrator.sdk.binding import ServiceCaller
 from orchestrator.spec import Placement
 from orchestrator.worker.concurrent import Concurrent
 from orchestrator.worker.executor import Answer, WorkerCall
@@ -33,17 +35,25 @@ class LocalBackend:
         definition: the service; its class is instantiated here.
         worker_index: of this process, from 1.
         models: runs the models that the class declares, and is closed with this; default: in this process.
+        services: attribute -> what calls the service that the class depends on.
 
     Raises:
         DefinitionError: the class's `__init__` failed.
     """
 
-    def __init__(self, definition: Definition, worker_index: int = 1, *, models: ServiceModels | None = None) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        worker_index: int = 1,
+        *,
+        models: ServiceModels | None = None,
+        services: Mapping[str, ServiceCaller] = {},
+    ) -> None:
         self._name = definition.spec.name
         self._models = models or LocalModels(definition)
         # Triton runs no other model for a worker that starts or stops; what is tested here shall be so there.
         self._models_in_hooks = definition.spec.placement is Placement.FRONTEND
-        self.running = Running(definition, worker_index, models=self._models)
+        self.running = Running(definition, worker_index, models=self._models, services=services)
         self._concurrent: Concurrent | None = None
         self._run_on: set[asyncio.Task[Answer]] = set()
         self._waiting: set[asyncio.Future[None]] = set()
@@ -172,4 +182,5 @@ async def _run(concurrent: Concurrent, call: WorkerCall) -> Answer:
 
 def _call_of(request: InferRequest, caller: _Caller) -> WorkerCall:
     lifetime = lifetime_of(request.parameters, board=None, gone=lambda: caller.gone)
-    return WorkerCall(request.inputs, request.parameters, request.request_id, lifetime)
+    request_id = request_id_of(request.parameters, request.request_id)
+    return WorkerCall(request.inputs, request.parameters, request_id, lifetime)

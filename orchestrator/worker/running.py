@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.errors import DefinitionError
 from orchestrator.sdk import Definition
+from orchestrator.sdk.binding import Binding, ModelCaller, ServiceCaller, bind, binding
 from orchestrator.sdk.context import server_context, set_process_service
 from orchestrator.sdk.hooks import Hook, hooks_of
-from orchestrator.sdk.native import Binding, ModelCaller, bind, binding
 
 __all__ = ["Running"]
 
@@ -25,18 +25,26 @@ class Running:
         definition: the service.
         worker_index: of this process among the service's workers, from 1.
         models: runs the models that the class declares; None where it declares none.
+        services: attribute -> what calls the service that the class depends on.
 
     Raises:
         DefinitionError: `__init__` failed; the traceback is in the log.
     """
 
-    def __init__(self, definition: Definition, worker_index: int = 1, *, models: ModelCaller | None = None) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        worker_index: int = 1,
+        *,
+        models: ModelCaller | None = None,
+        services: Mapping[str, ServiceCaller] = {},
+    ) -> None:
         self.definition = definition
         self.state: dict[str, Any] = {}
         server_context.worker_index = worker_index
         server_context.service_name = definition.spec.name
         try:
-            self.instance = _instance(definition, models)
+            self.instance = _instance(definition, models, services)
         except Exception as error:
             logger.exception("%s.__init__ failed", definition.cls.__name__)
             raise DefinitionError(
@@ -70,10 +78,15 @@ class Running:
         return await _run(getattr(self.definition.cls, name), self.instance, *arguments)
 
 
-def _instance(definition: Definition, models: ModelCaller | None) -> Any:
-    if models is None or not definition.spec.models:
+def _instance(definition: Definition, models: ModelCaller | None, services: Mapping[str, ServiceCaller]) -> Any:
+    native = definition.spec.models if models is not None else ()
+    if not native and not definition.dependencies:
         return definition.cls()
-    bound = Binding({spec.attribute: spec for spec in definition.spec.models}, models)
+    called = {
+        attribute: (definition.dependencies[attribute], services.get(attribute))
+        for attribute in definition.dependencies
+    }
+    bound = Binding({spec.attribute: spec for spec in native}, models, called)
     with binding(definition.cls, bound):  # `__init__` may keep a handle
         instance = definition.cls()
     bind(instance, bound)

@@ -32,14 +32,14 @@ class Scope:
             self._folder = None
 
 
-def info_of(document: object, request_id: str) -> CallInfo:
-    """The request behind a call; an empty one where a plain Triton client sent it.
+def info_of(document: object, request_id: str, trace: tuple[tuple[str, str], ...] = ()) -> CallInfo:
+    """The request behind a call; without a request, such as from another service, its id and its trace.
 
     Raises:
         InvalidInput: the parameter is not such a document.
     """
     if not document:
-        return CallInfo(request_id=request_id)
+        return CallInfo(request_id=request_id, headers=trace)
     try:
         return CallInfo.parse(str(document))
     except ValidationError as error:

@@ -14,7 +14,7 @@ import triton_python_backend_utils as pb_utils
 
 from orchestrator.engine.board import BOARD_VARIABLE, BoardReader
 from orchestrator.engine.heartbeat import TURN_S, Heartbeat
-from orchestrator.engine.lifetime import Lifetime, lifetime_of
+from orchestrator.engine.lifetime import CALL_PARAMETER, Lifetime, lifetime_of
 from orchestrator.errors import CallCancelled, CallError
 from orchestrator.sdk import ApiBinding
 from orchestrator.spec import SPEC_FILE, ServiceSpec
@@ -22,6 +22,7 @@ from orchestrator.worker.bls import MODEL_CALLS, BlsModels
 from orchestrator.worker.concurrent import Concurrent
 from orchestrator.worker.executor import Answer, Check, Executor, Invoke, Prepared, WorkerCall, drive, run_now
 from orchestrator.worker.faults import fault_of
+from orchestrator.worker.flow import Flow
 from orchestrator.worker.instance import load_definition
 from orchestrator.worker.limits import die_first, limit_memory
 from orchestrator.worker.running import Running, run_to_end
@@ -126,6 +127,7 @@ class _Many:
     def __init__(self, running: Running, requests: "_Requests") -> None:
         self._running = running
         self._requests = requests
+        self._flow = Flow(requests.board)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="orchestrator-worker", daemon=True)
         self._thread.start()
@@ -185,9 +187,12 @@ class _Many:
             lifetime = call.lifetime
             prepared = await self._prepared(call)
             if prepared.binding.spec.stream:
+                window = self._flow.window(call.parameters.get(CALL_PARAMETER))
                 async with contextlib.aclosing(self._concurrent.stream(prepared)) as answers:
                     async for answer in answers:
                         sender.send(_response(answer))
+                        if window is not None:
+                            await self._flow.sent(window, answer)
                 caller.answered()
                 sender.send(flags=final)
             else:
@@ -258,10 +263,10 @@ class _Requests:
 
     def __init__(self) -> None:
         path = os.environ.get(BOARD_VARIABLE)
-        self._board: BoardReader | None = None
+        self.board: BoardReader | None = None
         if path:
             with contextlib.suppress(OSError):  # of a Triton that a caller on another machine has started
-                self._board = BoardReader(Path(path))
+                self.board = BoardReader(Path(path))
 
     def read(self, request: Any, gone: Callable[[], bool]) -> WorkerCall:
         """A request.
@@ -277,7 +282,7 @@ class _Requests:
             tensors={tensor.name(): tensor.as_numpy() for tensor in request.inputs()},
             parameters=parameters,
             request_id=request.request_id(),
-            lifetime=lifetime_of(parameters, board=self._board, gone=gone),
+            lifetime=lifetime_of(parameters, board=self.board, gone=gone),
         )
 
 

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from orchestrator.deployment import Deployer, Serving
-from orchestrator.sdk.reader import read_service
+from orchestrator.sdk.graph import read_service
 from orchestrator.server.operator import create_operator_app
 from orchestrator.spec import Placement, ServiceSpec
 from tests.services.greeter import Greeter

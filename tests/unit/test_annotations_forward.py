@@ -11,7 +11,7 @@ import pandas as pd
 from PIL.Image import Image as PILImage
 
 import orchestrator
-from orchestrator.sdk.reader import read_service
+from orchestrator.sdk.graph import read_service
 from orchestrator.spec import ValueKind
 from orchestrator.validators import ContentType, DataframeSchema, Shape
 

@@ -45,7 +45,7 @@ def total(request: InferRequest) -> dict[str, NDArray[Any]]:
 
 
 def call(service: type, backend: FakeBackend, api: str, arguments: dict[str, Any], **options: Any) -> Any:
-    invoker = Invoker(read_service(service, "m:S").spec, backend)
+    invoker = Invoker(read_service(service, "m:S").spec.called(), backend)
     return asyncio.run(invoker.call(api, arguments, **options)).value
 
 
@@ -107,4 +107,4 @@ def test_an_error_of_the_backend_comes_through_as_it_is() -> None:
 
 def test_readiness_is_the_models() -> None:
     for service, is_ready in ((Rows, True), (Kinds, False)):
-        assert asyncio.run(Invoker(read_service(service, "m:S").spec, FakeBackend(total)).ready()) is is_ready
+        assert asyncio.run(Invoker(read_service(service, "m:S").spec.called(), FakeBackend(total)).ready()) is is_ready

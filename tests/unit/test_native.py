@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 import orchestrator
 from orchestrator.errors import DefinitionError, InvalidInput, ServiceFault
 from orchestrator.sdk import read_service
-from orchestrator.sdk.native import Binding, ModelHandle, NativeModel, Resolved, bind, binding, models_of
+from orchestrator.sdk.binding import Binding, bind, binding
+from orchestrator.sdk.native import ModelHandle, NativeModel, Resolved, models_of
 from orchestrator.spec import DType, ModelFormat, ModelOptions, ModelSignature, NativeModelSpec, Tag, TensorSpec
 from orchestrator.testing import local_client
 from tests import onnx_models

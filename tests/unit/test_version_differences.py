@@ -5,7 +5,7 @@ import textwrap
 import pytest
 
 from orchestrator.deployment.differences import interface_differences, kept_settings, model_differences
-from orchestrator.sdk.reader import read_service
+from orchestrator.sdk.graph import read_service
 from orchestrator.spec import DType, ModelFormat, ModelSignature, NativeModelSpec, ServiceSpec, TensorSpec
 
 OLD = """

@@ -242,7 +242,7 @@ def test_a_model_that_the_service_has_no_more_goes_and_a_stored_one_stays(tmp_pa
     write_repository(service, tmp_path)
     assert check_repository(service, tmp_path) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["Several", "Several.ears", "Several.other.nose"]
-    with_it = RepositoryPlan({**service.files, **old}, (*service.models, "Several.eyes"), {}, service.service)
+    with_it = RepositoryPlan({**service.files, **old}, (*service.models, "Several.eyes"), {}, service.services)
     write_repository(with_it, tmp_path)
     assert (tmp_path / "Several.eyes").is_dir()
 

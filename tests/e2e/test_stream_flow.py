@@ -1,0 +1,260 @@
+"""Streams on the real Triton whose readers are slower than their makers: the maker waits, and nothing fills up in between."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator.engine import InferRequest, InferResponse
+from orchestrator.triton import TritonBackend
+from tests.e2e.callers import Caller, call
+from tests.e2e.deaths import triton_of, workers_of
+from tests.e2e.serving import Serving
+from tests.e2e.test_overload import board_of
+
+pytestmark = pytest.mark.e2e
+
+MANY = 100_000
+EARLY = 20_000
+WINDOW = 64
+SIZE = 64 << 10
+HANG_S = 2.0
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Serving]:
+    with Serving("flooding:Flooding", "--set", f"traffic.hang_timeout={HANG_S}") as server:
+        yield server
+        assert "no progress" not in server.log, server.log  # who waits for a reader does not hang
+
+
+def request(api: str, name: str, **numbers: int) -> InferRequest:
+    """A call as the front-end sends it."""
+    inputs: dict[str, Any] = {f"{api}.name": np.array([name.encode()], dtype=object)}
+    inputs |= {f"{api}.{key}": np.array([value], dtype=np.int64) for key, value in numbers.items()}
+    return InferRequest("Flooding", inputs, {"api": api})
+
+
+@contextlib.asynccontextmanager
+async def stream(backend: TritonBackend, asked: InferRequest) -> AsyncIterator[AsyncGenerator[InferResponse, None]]:
+    async with contextlib.aclosing(backend.stream(asked)) as parts:
+        yield parts
+
+
+@contextlib.asynccontextmanager
+async def connected(server: Serving, *, board: bool = True) -> AsyncIterator[TritonBackend]:
+    backend = TritonBackend(server.triton["grpc"], board=board_of(server) if board else None)
+    try:
+        yield backend
+    finally:
+        await backend.close()
+
+
+async def made(server: Serving, name: str) -> int:
+    """How many chunks the service has made for a call."""
+    answer = await call(server.url, "/made_for", {"name": name})
+    return int(answer.json())
+
+
+async def made_at_rest(server: Serving, name: str) -> int:
+    """How many they are once they do not grow any more.
+
+    Raises:
+        TimeoutError: they grow on.
+    """
+    async with asyncio.timeout(30):
+        before = -1
+        while before != (now := await made(server, name)):
+            before = now
+            await asyncio.sleep(1)
+    return now
+
+
+async def ends(server: Serving, name: str) -> float:
+    """Waits until a generator has been closed, and returns how long that took."""
+    began = time.perf_counter()
+    async with asyncio.timeout(10):
+        while not (await call(server.url, "/has_ended", {"name": name})).json():
+            await asyncio.sleep(0.02)
+    return time.perf_counter() - began
+
+
+def memory(server: Serving) -> dict[str, float]:
+    """Resident memory of everything on a stream's way, in MiB, shared memory included."""
+    (worker,) = workers_of(server)
+    front_end = next(each for each in server.family() if each.pid == server.process.pid)
+    processes = {"worker": worker, "tritonserver": triton_of(server), "front-end": front_end}
+    return {name: process.memory_info().rss / MIB for name, process in processes.items()}
+
+
+@pytest.mark.parametrize(
+    ("api", "arguments", "accept"),
+    [("objects", {}, "text/event-stream"), ("objects", {}, "*/*"), ("sync_texts", {"size": 8}, "*/*")],
+)
+def test_100_000_chunks_take_no_more_memory_than_20_000(
+    server: Serving, api: str, arguments: dict[str, int], accept: str
+) -> None:
+    def numbers(chunk: bytes) -> list[int]:
+        if api != "objects":
+            return [int(line) for line in chunk.splitlines()]
+        if accept == "*/*":
+            return [json.loads(line)["number"] for line in chunk.splitlines()]
+        events = chunk.decode().removesuffix("\n\n").split("\n\n")
+        return [json.loads(event.removeprefix("data: "))["number"] for event in events]
+
+    async def run() -> None:
+        name, began, early = f"many {api} {accept}", time.perf_counter(), {}
+        async with Caller(server.url) as caller:
+            await caller.send(f"/{api}", {"name": name, "count": MANY, **arguments}, {"Accept": accept})
+            status, _ = await caller.head()
+            assert status == 200
+            read = 0
+            while chunk := await caller.chunk():
+                for number in numbers(chunk):  # whole ones, in their order, none twice
+                    assert number == read
+                    read += 1
+                if read == EARLY:
+                    early = memory(server)
+        late = memory(server)
+        assert read == await made(server, name) == MANY
+        growth = {each: f"{early[each]:.1f} -> {late[each]:.1f} MiB" for each in late}
+        print(f"\n{MANY} chunks of {api} as {accept} in {time.perf_counter() - began:.1f} s; {EARLY} -> {MANY}: {growth}")
+        # A message in Triton's queue takes about a kilobyte: of 80 000 chunks a tenth would be seen.
+        assert all(late[each] - early[each] < 8 for each in late), growth
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("api", ["texts", "sync_texts"])
+def test_a_maker_is_never_more_than_a_window_ahead(server: Serving, api: str) -> None:
+    async def run() -> None:
+        name = f"ahead {api}"
+        async with connected(server) as backend:
+            async with stream(backend, request(api, name, count=10_000, size=10)) as parts:
+                for taken in range(1, 1000):
+                    await anext(parts)
+                    if taken in (1, 100, 999):
+                        ahead = await made_at_rest(server, name) - taken
+                        # The one that was read last is taken when the next one is asked for.
+                        assert WINDOW / 2 <= ahead <= WINDOW - 1
+            await ends(server, name)
+            assert await made(server, name) <= 999 + WINDOW
+
+            # By their bytes: four MiB, or two chunks.
+            for size, most in ((MIB, 4), (6 * MIB, 2)):
+                async with stream(backend, request(api, f"{name} {size}", count=10_000, size=size)) as parts:
+                    await anext(parts)
+                    assert await made_at_rest(server, f"{name} {size}") == most
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("api", ["texts", "sync_texts"])
+def test_a_client_that_stops_reading_stops_the_maker_and_goes_on_when_it_reads(server: Serving, api: str) -> None:
+    async def run() -> None:
+        name, count = f"stops {api}", 3000
+        worker = workers_of(server)[0].pid
+        async with Caller(server.url) as caller:
+            await caller.send(f"/{api}", {"name": name, "count": count, "size": SIZE})
+            await caller.head()
+            assert (await caller.chunk()).startswith(b"0 ")
+            first = await made_at_rest(server, name)
+            before = memory(server)
+            await asyncio.sleep(2 * HANG_S)
+            assert await made(server, name) == first < count / 2
+            grown = {each: f"{size - before[each]:+.1f} MiB" for each, size in memory(server).items()}
+            # Meanwhile others are served, streams as well.
+            other = await call(server.url, "/objects", {"name": "beside", "count": 500})
+            assert len(other.body.splitlines()) == 500
+
+            read = 1
+            while chunk := await caller.chunk():
+                assert len(chunk) == SIZE
+                assert int(chunk) == read
+                read += 1
+                if read == first:
+                    assert await made(server, name) > first - 1
+        assert read == count
+        assert workers_of(server)[0].pid == worker
+        print(
+            f"\n{api}: a client that does not read holds the maker after {first} of {count} chunks of {SIZE >> 10} kB,"
+            f" for {2 * HANG_S:.0f} s; memory meanwhile {grown}"
+        )
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("api", ["texts", "sync_texts"])
+def test_a_client_that_leaves_ends_the_maker(server: Serving, api: str) -> None:
+    async def run() -> None:
+        for reads in (True, False):
+            name = f"leaves {api} {reads}"
+            async with Caller(server.url) as caller:
+                await caller.send(f"/{api}", {"name": name, "count": 1_000_000, "size": SIZE})
+                await caller.head()
+                await caller.chunk()
+                if not reads:
+                    await made_at_rest(server, name)
+            took_s = await ends(server, name)
+            total = await made(server, name)
+            print(f"\n{api}, a client that {'reads' if reads else 'had stopped'} leaves: ended after {took_s:.2f} s")
+            await asyncio.sleep(0.2)
+            assert await made(server, name) == total < 100_000
+
+    asyncio.run(run())
+
+
+def test_a_deadline_ends_a_stream_that_waits_for_its_reader(server: Serving) -> None:
+    async def run() -> None:
+        async with connected(server) as backend:
+            asked = request("texts", "late", count=1_000_000, size=10)
+            asked.parameters["deadline_us"] = int((time.time() + 1) * 1e6)
+            async with stream(backend, asked) as parts:
+                await anext(parts)
+                assert await made_at_rest(server, "late") == WINDOW
+                await ends(server, "late")
+
+    asyncio.run(run())
+
+
+def test_a_caller_without_a_board_is_served_as_before(server: Serving) -> None:
+    async def run() -> None:
+        async with connected(server, board=False) as backend:
+            async with stream(backend, request("texts", "no board", count=2000, size=10)) as parts:
+                await anext(parts)
+                assert await made_at_rest(server, "no board") == 2000  # nobody knows what it reads
+                assert len([part async for part in parts]) == 1999
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("size", "count"), [(20, 4000), (SIZE, 1000), (8 * MIB, 30)])
+def test_what_flow_control_costs(server: Serving, size: int, count: int) -> None:
+    async def run() -> None:
+        async with connected(server) as with_it, connected(server, board=False) as without:
+
+            async def rate(backend: TritonBackend, api: str, name: str) -> float:
+                began = time.perf_counter()
+                async with stream(backend, request(api, name, count=count, size=size)) as parts:
+                    assert len([1 async for _ in parts]) == count
+                return count / (time.perf_counter() - began)
+
+            for api in ("texts", "sync_texts"):
+                pairs = [
+                    (await rate(with_it, api, f"{size} {turn}"), await rate(without, api, f"{size} {turn}"))
+                    for turn in range(7)
+                ]
+                controlled, free = (sorted(rates)[len(pairs) // 2] for rates in zip(*pairs, strict=True))
+                print(
+                    f"\n{api}, {count} chunks of {size} bytes: {controlled:.0f} chunks a second with flow control,"
+                    f" {free:.0f} without; ratio {controlled / free:.2f}"
+                )
+                assert controlled > 0.6 * free  # it costs nothing that can be measured on a busy machine
+
+    asyncio.run(run())
