@@ -41,7 +41,7 @@ def local_client(service: type, *, options: FrontendOptions | None = None) -> Ge
         raise DefinitionError(f"{definition.spec.name} is a process of its own", hint="`orchestrator serve` runs it")
     backend = LocalGraph(definition.graph)
     extension = extension_of(service, backend.locals[definition.spec.name].running.instance)
-    needs = [*(model.name for each in definition.graph for model in each.spec.models), *backend.locals]
-    app = create_app(definition.spec, backend, needs=needs, options=options, extension=extension)
+    others = [each.spec for each in definition.others]
+    app = create_app(definition.spec, backend, others=others, options=options, extension=extension)
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client

@@ -178,7 +178,7 @@ def _app_of_apis(plan: FrontendPlan, drain: Drain | None) -> FastAPI:
     return create_app(
         plan.service,
         backend,
-        needs=_needs(plan),
+        others=plan.others,
         extension=extension,
         options=FrontendOptions(
             max_body_bytes=plan.max_body_bytes,
@@ -202,12 +202,6 @@ def _models_of(plan: FrontendPlan, definition: Definition) -> BackendModels | No
         return None
     backend = SupervisedBackend(TritonBackend(plan.grpc_url), _health_of(plan))
     return BackendModels(backend, timeout_s=definition.spec.traffic.timeout_s)
-
-
-def _needs(plan: FrontendPlan) -> list[str]:
-    """All that the service cannot do without: models and other services, by their Triton names."""
-    names = [model.name for each in plan.graph for model in each.models] + [each.name for each in plan.others]
-    return list(dict.fromkeys(names))
 
 
 def _health_of(plan: FrontendPlan) -> HealthFile | None:

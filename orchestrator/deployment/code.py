@@ -1,6 +1,8 @@
 """A service's code as a version of its Triton model."""
 
 import hashlib
+import io
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +12,9 @@ from orchestrator.deployment.folder import ModelFolder
 from orchestrator.errors import CompileError
 from orchestrator.spec import SPEC_FILE, Placement, ServiceSpec
 from orchestrator.worker.snapshot import Snapshot, take_snapshot
-from orchestrator.worker.source import CODE_FILE, CodeOrigin, code_files
+from orchestrator.worker.source import CODE_FILE, SOURCES_FILE, CodeOrigin, code_files
 
-__all__ = ["ServiceCode", "code_digest", "prepare_repository", "source_of"]
+__all__ = ["ServiceCode", "changed_files", "code_digest", "prepare_repository", "source_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,26 @@ def code_digest(version: Path) -> str:
 
 def _digest(spec: ServiceSpec, origin: bytes) -> str:
     return hashlib.sha256(spec.model_copy(update={"stored": (), "models": ()}).document() + origin).hexdigest()
+
+
+def changed_files(version: Path, code: ServiceCode) -> set[str]:
+    """Python files, relative to the folder of the code, that are not as a version of another service has them.
+
+    Nothing is known of a version without code of its own, or of a folder elsewhere.
+    """
+    if not (version / CODE_FILE).is_file():
+        return set()
+    origin = CodeOrigin.parse((version / CODE_FILE).read_bytes())
+    if origin.folder != str(code.folder.resolve()) or origin.sources == code.snapshot.digest:
+        return set()
+    before = _checksums((version / SOURCES_FILE).read_bytes())
+    after = _checksums(code.snapshot.archive)
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+def _checksums(archive: bytes) -> dict[str, int]:
+    with zipfile.ZipFile(io.BytesIO(archive)) as files:
+        return {each.filename: each.CRC for each in files.infolist()}
 
 
 def source_of(version: Path) -> str:

@@ -3,19 +3,20 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
-from orchestrator.deployment.code import ServiceCode
+from orchestrator.deployment.code import ServiceCode, changed_files
 from orchestrator.deployment.differences import kept_settings
+from orchestrator.deployment.neighbours import module_files, reached_from
 from orchestrator.deployment.plans import to_before, to_code, to_native, to_stored
 from orchestrator.deployment.serving import NativeTarget, Serving, Target
 from orchestrator.deployment.steps import Changed, ModelStatus, Report, ServerStatus
 from orchestrator.deployment.swap import Loader, Swap, perform
 from orchestrator.errors import DeploymentError, OrchestratorError
 from orchestrator.sdk.native import Resolved
-from orchestrator.spec import Tag
+from orchestrator.spec import Placement, Tag
 from orchestrator.store import Store
 from orchestrator.triton.control import ModelState
 from orchestrator.triton.turns import Turns
@@ -24,10 +25,12 @@ __all__ = ["Deployer"]
 
 _DRAIN_S: Final = 30.0
 _WAIT_S: Final = 60.0
+_SHOWN: Final = 3
+"""Files that a note names."""
 
 
 class Deployer:
-    """Moves the models of one running service; one deployment at a time, the next one waits.
+    """Moves the models and services of one server; one deployment at a time, the next one waits.
 
     It belongs to one event loop. A deployment that has begun goes on to its end, whether or not its caller waits.
 
@@ -35,7 +38,7 @@ class Deployer:
         serving: what the server serves.
         connect: opens a connection to its Triton.
         store: gives the store that versions come from.
-        resolve: finds a version of a native model: (attribute of the service's class, tag of the stored model).
+        resolve: finds a version of a native model: (name of the Triton model, tag of the stored model).
         drain_s: how long a deployment waits for the calls of the version before; they go on after that, too.
         wait_s: how long a deployment waits for another one to end.
         turns: whose turn it is to load a model, shared with whoever else loads some.
@@ -82,14 +85,14 @@ class Deployer:
             return await asyncio.to_thread(self._with_next_start, found, changed)
 
     async def deploy_code(self, code: ServiceCode, report: Report) -> list[Changed]:
-        """New code of the service: the next version of its Triton model, with the models that serve now.
+        """New code of one service: the next version of its Triton model, with the models and services that serve now.
 
         Raises:
             DeploymentError: callers would see a difference, or it does not load; the code before goes on.
         """
-        target = self.serving.own()
+        target = self.serving.own(code.spec.name)
         async with self._turn(f"the deployment of {code.spec.target}"):
-            swap = await asyncio.to_thread(to_code, target, code)
+            swap = await asyncio.to_thread(to_code, target, code, self.serving.serves)
             notes = await asyncio.to_thread(self._notes, code)
             changed = await self._perform([target], [swap], report)
             return [each.model_copy(update={"notes": (*each.notes, *notes)}) for each in changed]
@@ -98,7 +101,7 @@ class Deployer:
         """Every model and service here of that name, to the version that served before.
 
         Args:
-            name: of a stored model, of a Triton model or of the service.
+            name: of a stored model, of a Triton model or of a service.
 
         Raises:
             DeploymentError: nothing here has that name, or nothing served before.
@@ -137,8 +140,16 @@ class Deployer:
                     states={each.version: each.state for each in index if each.name == name and _tells(each)},
                 )
             )
-        service, reloads = self.serving.service.name, self.serving.reloads
-        return ServerStatus(url=url, pid=pid, service=service, reloads=reloads, models=tuple(models))
+        serving = self.serving
+        others = tuple(each.name for each in serving.others)
+        return ServerStatus(
+            url=url,
+            pid=pid,
+            service=serving.service.name,
+            others=others,
+            reloads=serving.reloads,
+            models=tuple(models),
+        )
 
     def _find(self, tag: Tag) -> Tag:
         """The version that a tag stands for now."""
@@ -146,7 +157,7 @@ class Deployer:
 
     def _to_version(self, target: Target, tag: Tag) -> Swap | None:
         if isinstance(target, NativeTarget):
-            return to_native(target, self._resolve(target.attribute, tag))
+            return to_native(target, self._resolve(target.folder.name, tag))
         return to_stored(target, tag)
 
     async def _perform(self, targets: Sequence[Target], swaps: Sequence[Swap | None], report: Report) -> list[Changed]:
@@ -169,9 +180,10 @@ class Deployer:
 
     def _notes(self, code: ServiceCode) -> list[str]:
         """What of new code does not come with it."""
-        own = self.serving.own().spec
+        own = self.serving.own(code.spec.name).spec
         kept = kept_settings(own, code.spec)
         notes = [f"the front-end keeps what it was started with: {', '.join(kept)}"] if kept else []
+        notes += self._left_behind(code)
         serves = {
             target.folder.name: target.spec.tag for target in self.serving.targets if isinstance(target, NativeTarget)
         }
@@ -180,6 +192,24 @@ class Deployer:
         asked += [(ref.requested, ref.tag, pins.get(ref.requested, ref.tag)) for ref in code.spec.stored]
         stays = [f"{what} stays {now}, and would be {then}" for what, then, now in asked if now != then]
         return notes + [f"{each}; `orchestrator models deploy` moves it" for each in stays]
+
+    def _left_behind(self, code: ServiceCode) -> Iterator[str]:
+        """Services that new code calls, directly or not, and whose own code is another one in the same folder by now.
+
+        They are not deployed with it: what each can be asked stays the same, so that any of their versions go together,
+        and a rollback takes back what was asked for, and nothing else.
+        """
+        serves = self.serving.serves
+        modules = {name: module_files(spec) for name, spec in serves.items()}
+        for name in reached_from(code.spec, serves):
+            if serves[name].placement is not Placement.TRITON:
+                continue
+            folder = self.serving.own(name).folder
+            foreign = {file for other, files in modules.items() if other != name for file in files} - modules[name]
+            changed = sorted(changed_files(folder.version(folder.serving), code) - foreign)
+            if changed:
+                files = ", ".join(changed[:_SHOWN]) + (" ..." if len(changed) > _SHOWN else "")
+                yield f"{name} goes on with its code of before ({files} changed); `orchestrator deploy` moves it"
 
     def _record(self, tag: Tag, kind: str, changed: Sequence[Changed]) -> None:
         """Notes it in the model's history; a store that cannot be written does not undo what has happened."""
@@ -190,10 +220,10 @@ class Deployer:
                 self._store().record_event(tag.name, kind, tag.version, detail)
 
     def _with_next_start(self, now: Tag, changed: Sequence[Changed]) -> list[Changed]:
-        """With a note where the class asks for what is another version by now: the next start would serve that one."""
-        service = self.serving.service
-        asked = [each.requested for each in service.models if each.requested is not None]
-        asked += [each.requested for each in service.stored]
+        """With a note where a class asks for what is another version by now: the next start would serve that one."""
+        graph, service = self.serving.graph, self.serving.service
+        asked = [each.requested for one in graph for each in one.models if each.requested is not None]
+        asked += [each.requested for one in graph for each in one.stored]
         notes = []
         with contextlib.suppress(OrchestratorError):
             for requested in dict.fromkeys(asked):

@@ -6,6 +6,7 @@ from typing import Any, Final
 from orchestrator.spec import (
     ApiSpec,
     ArgumentSpec,
+    Methods,
     ModelSignature,
     NativeModelSpec,
     ServiceConfig,
@@ -14,7 +15,14 @@ from orchestrator.spec import (
     ValueSpec,
 )
 
-__all__ = ["WITH_CODE", "interface_differences", "kept_settings", "model_differences", "signature_differences"]
+__all__ = [
+    "WITH_CODE",
+    "interface_differences",
+    "kept_settings",
+    "method_differences",
+    "model_differences",
+    "signature_differences",
+]
 
 _WORDS: Final = frozenset({"doc", "default", "has_default_example", "opaque", "title", "description", "examples"})
 """Of an API's document or of a JSON Schema: what people read, or what the worker knows better."""
@@ -62,13 +70,19 @@ def interface_differences(old: ServiceSpec, new: ServiceSpec) -> list[str]:
         )
         if before != after
     ]
+    return [*lines, *method_differences(old, new), *_model_list_differences(old.models, new.models)]
+
+
+def method_differences(old: Methods, new: Methods) -> list[str]:
+    """Between what two versions of a service can be asked, and how: what its callers rely on."""
+    lines: list[str] = []
     for what in ("apis", "checks"):
         before, after = _by_name(getattr(old, what)), _by_name(getattr(new, what))
         for name in [*before, *(each for each in after if each not in before)]:
             lines += _api_differences(name, before.get(name), after.get(name))
         if before.keys() == after.keys() and list(before) != list(after):
             lines.append(f"{what}: {', '.join(before)} became {', '.join(after)}")
-    return [*lines, *_model_list_differences(old.models, new.models)]
+    return lines
 
 
 def _way(spec: ServiceSpec) -> str:

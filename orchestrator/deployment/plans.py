@@ -1,7 +1,7 @@
 """What is to be done for a deployment or a rollback, before anything is: swaps, or the reason that there can be none."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
@@ -11,6 +11,7 @@ from orchestrator.deployment.code import ServiceCode
 from orchestrator.deployment.configs import for_version
 from orchestrator.deployment.differences import WITH_CODE, interface_differences, model_differences
 from orchestrator.deployment.history import History, Served
+from orchestrator.deployment.neighbours import among, callers_of
 from orchestrator.deployment.serving import NativeTarget, ServiceTarget, Target
 from orchestrator.deployment.swap import Swap
 from orchestrator.errors import DeploymentError
@@ -102,17 +103,24 @@ def _repinned(target: ServiceTarget, history: History, below: History, tag: Tag)
     return Swap(target.folder, history, below.deployed(served), write)
 
 
-def to_code(target: ServiceTarget, code: ServiceCode) -> Swap | None:
-    """New code of the service; None where it is the code that serves.
+def to_code(target: ServiceTarget, code: ServiceCode, serves: Mapping[str, ServiceSpec]) -> Swap | None:
+    """New code of a service; None where it is the code that serves.
+
+    Args:
+        serves: all services of the server by name, each as it serves now.
 
     Raises:
-        DeploymentError: callers or the front-end would see a difference, or the code that serves was not kept.
+        DeploymentError: callers or the front-end would see a difference, it calls what is not served here, or the code
+            that serves was not kept.
     """
     old = target.spec
-    differences = interface_differences(old, code.spec)
+    fresh_spec = among(code.spec, serves)
+    differences = interface_differences(old, fresh_spec)
     if differences:
+        callers = ", ".join(each.name for each in callers_of(old.name, serves))
+        called = f", which {callers} call{'' if ',' in callers else 's'}" if callers else ""
         raise DeploymentError(
-            f"the new {old.name} cannot stand in for the old: {'; '.join(differences)}",
+            f"the new {old.name} cannot stand in for the old{called}: {'; '.join(differences)}",
             hint="start the server again with it",
         )
     history = target.history()
@@ -122,7 +130,7 @@ def to_code(target: ServiceTarget, code: ServiceCode) -> Swap | None:
             hint="start the server with --working-dir naming the folder of the module",
         )
     number = history.highest + 1
-    fresh = _beside(code, old)
+    fresh = _beside(ServiceCode(fresh_spec, code.folder, code.snapshot), old)
     served = Served(
         version=number,
         what=f"version {number} of {code.folder}",

@@ -1,6 +1,6 @@
-"""What a server serves whose versions can move: the Triton models of one service, and what each is a version of."""
+"""What a server serves whose versions can move: the Triton models of its services, and what each is a version of."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,14 +17,9 @@ __all__ = ["NativeTarget", "ServiceTarget", "Serving", "Target", "check_placemen
 
 @dataclass(frozen=True, slots=True)
 class NativeTarget:
-    """A model that Triton runs for the service.
-
-    Attributes:
-        attribute: of the service's class that declares it.
-    """
+    """A model that Triton runs for a service, or for several."""
 
     folder: ModelFolder
-    attribute: str
 
     @property
     def spec(self) -> NativeModelSpec:
@@ -44,7 +39,7 @@ class NativeTarget:
 
 @dataclass(frozen=True, slots=True)
 class ServiceTarget:
-    """The service's own Triton model: its code, and the stored models that this reads by itself."""
+    """A service's own Triton model: its code, and the stored models that this reads by itself."""
 
     folder: ModelFolder
 
@@ -83,7 +78,8 @@ def check_placement(service: ServiceSpec) -> None:
     if service.placement is Placement.FRONTEND:
         raise DeploymentError(
             f"{service.name} runs on the front-end, where code cannot be exchanged under way",
-            hint="start the server again, or serve it with --reload; the models that Triton runs for it can be deployed",
+            hint="start the server again, or serve it with --reload; the models and services that Triton runs for it can "
+            "be deployed",
         )
     if service.placement is Placement.COMMAND:
         raise DeploymentError(f"{service.name} is a process of its own", hint="start the server again")
@@ -97,23 +93,32 @@ class Serving:
         repository: that its Triton reads; ours to change.
         service: as it was started.
         reloads: the server takes new code by itself (`--reload`).
+        others: the services that it reaches and that are served with it, dependencies before their callers.
     """
 
     repository: Path
     service: ServiceSpec
     reloads: bool = False
+    others: tuple[ServiceSpec, ...] = ()
+
+    @property
+    def graph(self) -> tuple[ServiceSpec, ...]:
+        """All services as they were started, dependencies before their callers."""
+        return (*self.others, self.service)
+
+    @property
+    def serves(self) -> Mapping[str, ServiceSpec]:
+        """All services by name, each as it serves now."""
+        own = {target.folder.name: target.spec for target in self.targets if isinstance(target, ServiceTarget)}
+        return {service.name: own.get(service.name, service) for service in self.graph}
 
     @property
     def targets(self) -> tuple[Target, ...]:
         """All Triton models whose versions can move."""
-        native: dict[str, str] = {}
-        for spec in self.service.models:
-            native.setdefault(spec.name, spec.attribute)
-        found: list[Target] = [
-            NativeTarget(ModelFolder(self.repository, name), attribute) for name, attribute in native.items()
-        ]
-        if self.service.placement is Placement.TRITON:
-            found.append(ServiceTarget(ModelFolder(self.repository, self.service.name)))
+        native = dict.fromkeys(spec.name for service in self.graph for spec in service.models)
+        workers = [service.name for service in self.graph if service.placement is Placement.TRITON]
+        found: list[Target] = [NativeTarget(ModelFolder(self.repository, name)) for name in native]
+        found += [ServiceTarget(ModelFolder(self.repository, name)) for name in workers]
         # With --reload a class may have lost a model by now.
         return tuple(target for target in found if target.folder.place.is_dir())
 
@@ -132,50 +137,54 @@ class Serving:
             DeploymentError: nothing does, or only code that cannot be changed under a running front-end.
         """
         self.check()
-        service = self.service
+        for service in self.graph:
+            reads = {Tag.of(ref.tag).name for ref in service.stored}
+            if service.placement is not Placement.TRITON and name in reads:
+                raise DeploymentError(
+                    f"{service.name} reads {name} by itself and runs on the front-end, where code cannot be exchanged "
+                    "under way",
+                    hint="start the server again, or serve it with --reload",
+                )
         found = [target for target in self.targets if name in target.stored]
-        if service.placement is not Placement.TRITON and name in {Tag.of(ref.tag).name for ref in service.stored}:
-            raise DeploymentError(
-                f"{service.name} reads {name} by itself and runs on the front-end, where code cannot be exchanged "
-                "under way",
-                hint="start the server again, or serve it with --reload",
-            )
         if not found:
             used = sorted({each for target in self.targets for each in target.stored})
-            hint = f"it serves {', '.join(used)}" if used else f"{service.name} uses no stored model"
-            raise DeploymentError(f"{service.name} does not use a stored model {name!r}", hint=hint)
+            hint = f"it serves {', '.join(used)}" if used else f"{self.service.name} uses no stored model"
+            raise DeploymentError(f"{self.service.name} does not use a stored model {name!r}", hint=hint)
         return found
 
     def of_name(self, name: str) -> Sequence[Target]:
-        """What a rollback of that name is for: a stored model's, a Triton model's or the service's.
+        """What a rollback of that name is for: a stored model's, a Triton model's or a service's.
 
         Raises:
             DeploymentError: nothing here has it.
         """
         self.check()
-        if name == self.service.name:
-            return [self.own()]
+        if name in {service.name for service in self.graph}:
+            return [self.own(name)]
         found = [target for target in self.targets if name in target.stored]
         found = found or [target for target in self.targets if target.folder.name == name]
         if not found:
             raise DeploymentError(f"nothing here is named {name!r}", hint=f"there is {', '.join(self._names())}")
         return found
 
-    def own(self) -> ServiceTarget:
-        """The service's own model.
+    def own(self, name: str) -> ServiceTarget:
+        """A service's own model.
 
         Raises:
-            DeploymentError: it has none.
+            DeploymentError: it has none, or nothing here is a service of that name.
         """
         self.check()
         for target in self.targets:
-            if isinstance(target, ServiceTarget):
+            if isinstance(target, ServiceTarget) and target.folder.name == name:
                 return target
-        check_placement(self.service)
-        raise DeploymentError(f"{self.service.name} has no model of its own here", hint="start the server again")
+        services = {service.name: service for service in self.graph}
+        if name not in services:
+            raise DeploymentError(f"no service {name!r} is served here", hint=f"there is {', '.join(services)}")
+        check_placement(services[name])
+        raise DeploymentError(f"{name} has no model of its own here", hint="start the server again")
 
     def _names(self) -> Iterator[str]:
-        names = {self.service.name} if self.service.placement is Placement.TRITON else set[str]()
+        names = {service.name for service in self.graph if service.placement is Placement.TRITON}
         for target in self.targets:
             names |= target.stored or {target.folder.name}
         yield from sorted(names)

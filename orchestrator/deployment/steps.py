@@ -99,19 +99,22 @@ class ServerStatus(Frozen):
     Attributes:
         url: of its front-end.
         pid: of its command.
+        service: that it was started with.
+        others: names of the services that this one reaches and that are served with it.
         reloads: it takes new code by itself, and is not to be deployed to.
     """
 
     url: str
     pid: int
     service: str
+    others: tuple[str, ...] = ()
     reloads: bool = False
     models: tuple[ModelStatus, ...]
 
     @property
     def names(self) -> frozenset[str]:
         """All names that a deployment or a rollback may give."""
-        own = [self.service, *(model.model for model in self.models)]
+        own = [self.service, *self.others, *(model.model for model in self.models)]
         return frozenset(own).union(*(model.stored for model in self.models))
 
 

@@ -31,15 +31,10 @@ class Outcome:
 
 
 class Invoker:
-    """Calls the APIs of one service.
+    """Calls the APIs of one service."""
 
-    Args:
-        needs: models and services that it cannot do without, by their Triton names.
-    """
-
-    def __init__(self, service: CalledService, backend: Backend, needs: Sequence[str] = ()) -> None:
+    def __init__(self, service: CalledService, backend: Backend) -> None:
         self._service = service
-        self._needs = needs
         self._backend = backend
         self._layouts = {api.name: Layout.of(service, api) for api in service.methods}
 
@@ -113,11 +108,6 @@ class Invoker:
             EndpointNotFound: no such API.
         """
         return self._layout(api).rows(arguments)
-
-    async def ready(self) -> bool:
-        """Whether the service can answer now, and all that it needs."""
-        names = [self._service.name, *self._needs]
-        return all(await asyncio.gather(*(self._backend.ready(name) for name in names)))
 
     def _layout(self, api: str) -> Layout:
         layout = self._layouts.get(api)

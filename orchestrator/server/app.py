@@ -21,6 +21,7 @@ from orchestrator.server.capacity import capacity_of
 from orchestrator.server.checks import Checks
 from orchestrator.server.drain import Drain
 from orchestrator.server.edge import add_edge
+from orchestrator.server.elsewhere import ServedElsewhere
 from orchestrator.server.fetch import Fetcher
 from orchestrator.server.gate import Gate
 from orchestrator.server.handler import ApiHandler
@@ -65,7 +66,7 @@ def create_app(
     service: ServiceSpec,
     backend: Backend,
     *,
-    needs: Sequence[str] | None = None,
+    others: Sequence[ServiceSpec] = (),
     options: FrontendOptions | None = None,
     engine_metrics: Callable[[], Awaitable[bytes]] | None = None,
     extension: Extension | None = None,
@@ -75,16 +76,16 @@ def create_app(
     Args:
         service: what to serve; the user's class is not needed.
         backend: runs the calls. It is closed with the application.
-        needs: all that the service cannot do without, by their Triton names: models, other services. Default: its models.
+        others: the services that it reaches and that the backend runs as well.
         options: limits.
         engine_metrics: reads the engine's Prometheus page.
         extension: applications and middleware that the service brings along.
     """
     options = options or FrontendOptions()
     extension = extension or Extension()
-    if needs is None:
-        needs = [model.name for model in service.models]
-    invoker = Invoker(service.called(), backend, needs)
+    graph = [service, *others]
+    models = list(dict.fromkeys(name for each in graph for name in (each.name, *(model.name for model in each.models))))
+    invoker = Invoker(service.called(), backend)
     metrics = FrontendMetrics(service.metrics, multiprocess=options.processes > 1)
     admission = _admission(service, metrics, options)
 
@@ -121,8 +122,10 @@ def create_app(
         hot[api.route] = _add_api(app, service, api, handler, metrics, components, options)
     _add_gate(app, service, admission, metrics)  # the first one added is the innermost
     app.add_middleware(HotPath, routes=hot)
-    checks = Checks(service, invoker)
-    models = [service.name, *needs]
+    urls = {dependency.url: None for each in graph for dependency in each.dependencies if dependency.url is not None}
+    checks = Checks(
+        service, invoker, backend, models, [each.called() for each in others], [ServedElsewhere(url) for url in urls]
+    )
     add_health(app, checks, lambda: options.health().of_all(models))
     if service.metrics.enabled:
         routes = {api.name: service.path_prefix + api.route for api in service.apis}

@@ -106,6 +106,7 @@ class ApiHandler:
                         request_id=request_id,
                         timeout_s=_left(caller.deadline),
                         runs_on=ticket.runs_on,
+                        parameters=caller.trace,
                     )
                 finally:
                     ticket.release()
@@ -147,7 +148,13 @@ class ApiHandler:
         """
         limit_s = None if ends == math.inf else _left(ends)
         source = self._invoker.stream(
-            self._api.name, arguments, info=info, request_id=request_id, timeout_s=limit_s, runs_on=ticket.runs_on
+            self._api.name,
+            arguments,
+            info=info,
+            request_id=request_id,
+            timeout_s=limit_s,
+            runs_on=ticket.runs_on,
+            parameters=caller.trace,
         )
         reading = asyncio.ensure_future(_first(source))
         try:

@@ -1,4 +1,4 @@
-"""Who calls, how long they wait, and how urgent it is: read from a request."""
+"""Who calls, how long they wait, how urgent it is, and what it is a part of: read from a request."""
 
 import math
 import re
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from orchestrator.errors import InvalidInput
-from orchestrator.spec import PRIORITY_HEADER, TIMEOUT_HEADER, Priority
+from orchestrator.spec import PRIORITY_HEADER, TIMEOUT_HEADER, TRACE_HEADERS, Priority
 
 __all__ = ["Caller"]
 
@@ -16,7 +16,10 @@ _GRPC_TIMEOUT: Final = re.compile(r"(\d{1,8})([HMSmun])")
 _UNITS_S: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _KEY_HEADERS: Final = (b"authorization", b"x-api-key")
 _TIMEOUT, _GRPC, _PRIORITY = (name.encode() for name in (TIMEOUT_HEADER, _GRPC_TIMEOUT_HEADER, PRIORITY_HEADER))
-_READ: Final = frozenset({_TIMEOUT, _GRPC, _PRIORITY})
+_READ: Final = frozenset({_TIMEOUT, _GRPC, _PRIORITY, *(name.encode() for name in TRACE_HEADERS)})
+_TRACE_PARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+"""W3C Trace Context, 3.2."""
+_LONGEST_STATE: Final = 512
 Headers = Iterable[tuple[bytes, bytes]]
 
 
@@ -31,22 +34,26 @@ class Caller:
     Attributes:
         limit_s: how long they wait in all.
         deadline: when that ends, by the monotonic clock; infinite where they do not say.
+        trace: the W3C trace context by header; empty where there is none, or none that can be read.
 
     Raises:
         InvalidInput: a header cannot be read.
     """
 
-    __slots__ = ("_address", "_headers", "deadline", "limit_s", "priority")
+    __slots__ = ("_address", "_headers", "deadline", "limit_s", "priority", "trace")
 
     def __init__(self, headers: Headers, address: str = "", priority: Priority = Priority.NORMAL) -> None:
         self._headers = headers
         self._address = address
         self.priority = priority
         self.limit_s = self.deadline = math.inf
+        self.trace: dict[str, str] = {}
         # Not by Starlette's mapping, which walks through all of them for each name.
         for name, value in headers:
             if name in _READ:
                 self._read(name, value.decode("latin-1"))
+        if self.trace and not _TRACE_PARENT.fullmatch(self.trace.get("traceparent", "")):
+            self.trace = {}
 
     def within(self, seconds: float) -> None:
         """Makes the deadline at most so many seconds from now."""
@@ -63,6 +70,9 @@ class Caller:
     def _read(self, name: bytes, value: str) -> None:
         if name == _PRIORITY:
             self.priority = _priority(value)
+        elif name not in (_TIMEOUT, _GRPC):
+            if len(value) <= _LONGEST_STATE:
+                self.trace[name.decode()] = value
         else:
             self.within(_seconds(value) if name == _TIMEOUT else _grpc_seconds(value))
 

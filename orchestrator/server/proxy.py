@@ -64,6 +64,7 @@ class Upstream:
 
     def __init__(self, service: ServiceSpec, address: str) -> None:
         self.url: Final = httpx2.URL(f"http://{address}/")
+        self.missing: Final = ""
         self._service = service
         # Plain HTTP on this machine: no certificates are read, and no proxy of the environment's is asked.
         self.transport: Final = httpx2.AsyncHTTPTransport(

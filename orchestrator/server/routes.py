@@ -48,7 +48,8 @@ def add_health(app: FastAPI, checks: Probes, health: Callable[[], ModelHealth] =
             retry_s = str(max(1, math.ceil(now.retry_s)))
             return Response(said, 503, media_type=_PLAIN, headers={"Retry-After": retry_s})
         if not await checks.ready():
-            return Response("the service is not ready\n", 503, media_type=_PLAIN, headers={"Retry-After": "1"})
+            said = f"not ready: {checks.missing}\n" if checks.missing else "the service is not ready\n"
+            return Response(said, 503, media_type=_PLAIN, headers={"Retry-After": "1"})
         return Response("\n" if now.state is State.SERVING else said, media_type=_PLAIN)
 
     unready: dict[int | str, dict[str, Any]] = {

@@ -1,7 +1,7 @@
 """A service as data: everything that the compiler, the server and the client know of a user's class."""
 
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from pydantic import model_validator
 
@@ -115,9 +115,9 @@ class ApiSpec(Frozen):
 class Methods:
     """What follows from a service's APIs and checks alone."""
 
-    name: str
-    apis: tuple[ApiSpec, ...]
-    checks: tuple[ApiSpec, ...]
+    if TYPE_CHECKING:  # pydantic would put them before the fields of the models that have them
+        apis: tuple[ApiSpec, ...]
+        checks: tuple[ApiSpec, ...]
 
     @property
     def methods(self) -> tuple[ApiSpec, ...]:

@@ -1,108 +1,288 @@
-"""A service's calls of its models from inside Triton (BLS). Only in a worker: `triton_python_backend_utils` is there."""
+"""Calls of services and models from inside Triton (BLS). Only in a worker: `triton_python_backend_utils` is there."""
 
 import asyncio
-import itertools
-import os
+import contextlib
+import socket
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from functools import partial
+from typing import Any, Final, TypeVar
 
-import numpy as np
-import triton_python_backend_utils as pb_utils
-
-from orchestrator.engine import Tensors
-from orchestrator.engine.faults import WORKER_DIED, error_of_status
-from orchestrator.engine.heartbeat import SERVER_ID_VARIABLE, was_begun
+from orchestrator.engine.backend import InferRequest, InferResponse, RunsOn, Tensors
+from orchestrator.engine.faults import error_of_status
 from orchestrator.engine.models import of_model
-from orchestrator.errors import BackendUnavailable
+from orchestrator.errors import BackendUnavailable, CallError, DeadlineExceeded
 from orchestrator.formats import from_triton, to_triton
 from orchestrator.sdk.native import refuse_at_start, refuse_on_loop
 from orchestrator.spec import NativeModelSpec
+from orchestrator.worker.bls_answers import wait_readable
+from orchestrator.worker.bls_calls import MODEL_CALLS, BlsCalls
+from orchestrator.worker.bls_frames import End, FrameReader
 
-__all__ = ["MODEL_CALLS", "BlsModels"]
+__all__ = ["MODEL_CALLS", "BlockingBlsBackend", "BlsBackend", "BlsCalls", "BlsModels"]
 
-MODEL_CALLS: Final = 32
-"""Calls of one worker: each holds a thread while it waits. Triton runs no more for one; asyncio's own pool has 6 on 2 cores."""
-_AGAIN_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
-"""Pauses before a call is made again that met a dead worker."""
-_STATUSES: Final = {"INVALID_ARG": "INVALID_ARGUMENT", "UNSUPPORTED": "UNIMPLEMENTED"}
-"""Triton's word -> gRPC's, where they differ."""
+T = TypeVar("T")
+_READ_BYTES: Final = 256 << 10
 
 
-class BlsModels:
-    """Runs models on the Triton that this worker belongs to (implements `ModelCaller`).
+class _Bls(ABC):
+    """Both Backends: they differ in how they wait.
 
-    Triton allows it only while the worker answers calls: not while it starts or stops.
+    Args:
+        calls: of the worker. All that calls in it shares one.
     """
 
-    def __init__(self) -> None:
-        self._serving = False
-        self._server_id = os.environ.get(SERVER_ID_VARIABLE)
-        self._numbers = itertools.count()
-        self._pool = ThreadPoolExecutor(MODEL_CALLS, thread_name_prefix="orchestrator-model")
-        codes = (
-            "UNKNOWN",
-            "INTERNAL",
-            "NOT_FOUND",
-            "INVALID_ARG",
-            "UNAVAILABLE",
-            "UNSUPPORTED",
-            "ALREADY_EXISTS",
-            "CANCELLED",
-        )
-        self._codes = {getattr(pb_utils.TritonError, name): _STATUSES.get(name, name) for name in codes}
+    def __init__(self, calls: BlsCalls | None = None) -> None:
+        self.calls = calls or BlsCalls()
 
     def start(self) -> None:
         """From now on calls are possible."""
-        self._serving = True
+        self.calls.start()
 
     def stop(self) -> None:
         """No call begins any more; none is waited for."""
-        self._serving = False
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.calls.stop()
+
+    async def open(self) -> None:  # noqa: B027
+        """Nothing to do: see `start`."""
+
+    async def infer(self, request: InferRequest) -> InferResponse:
+        """Runs a model that gives one answer.
+
+        Raises:
+            CallError: see `Backend`.
+        """
+        with self._entered(request) as number:
+            outputs = await self._called(partial(self.calls.answer, request, number), request)
+        return InferResponse(outputs)
+
+    async def stream(self, request: InferRequest) -> AsyncGenerator[InferResponse, None]:
+        """Runs a service whose model is decoupled. `request.timeout_s` is for the whole stream.
+
+        Memory is bounded: the worker waits where its chunks are not read. Closing the generator ends the inference soon.
+
+        Raises:
+            CallError: see `Backend`.
+        """
+        end = None if request.timeout_s is None else time.monotonic() + request.timeout_s
+        with self._entered(request) as number:
+            connected = await self._called(partial(self.calls.begin, request, number), request)
+            frames = FrameReader()
+            ended = False
+            try:
+                while True:
+                    frame = frames.next()
+                    if frame is None:
+                        data = await self._received(connected, end)
+                        ended = not data
+                        if ended:
+                            raise BackendUnavailable("the model's worker process has died")
+                        frames.feed(data)
+                    elif isinstance(frame, End):
+                        ended = True
+                        if frame.error is not None:
+                            raise error_of_status("UNKNOWN", frame.error)
+                        return
+                    else:
+                        yield InferResponse(frame)
+            finally:
+                self._left(connected, None if ended else request.runs_on)
+
+    async def ready(self, model: str) -> bool:
+        """Whether Triton says that the model is loaded. It says so with a dead worker, too."""
+        try:
+            return await self._called(partial(self.calls.is_ready, model), InferRequest(model, {}))
+        except CallError:
+            return False
+
+    async def close(self) -> None:
+        """As `stop`; streams that have begun go on."""
+        self.stop()
+
+    def _entered(self, request: InferRequest) -> contextlib.AbstractContextManager[int]:
+        self.calls.check(request.model)
+        return self.calls.entered()
+
+    @abstractmethod
+    async def _called(self, function: Callable[[], T], request: InferRequest) -> T:
+        """Runs what blocks.
+
+        Raises:
+            DeadlineExceeded: the caller's time is over; the function runs on, and what it gives is dropped.
+        """
+
+    @abstractmethod
+    async def _received(self, connected: socket.socket, end: float | None) -> bytes:
+        """Waits for more of a stream; nothing where its worker has died.
+
+        Args:
+            end: of the caller's time, on the machine's monotonic clock.
+
+        Raises:
+            DeadlineExceeded: the caller's time is over.
+        """
+
+    def _left(self, connected: socket.socket, runs_on: RunsOn | None) -> None:
+        """Nobody reads a stream any more: its worker sees it, and ends it.
+
+        Args:
+            runs_on: where it has not ended, and somebody wants to know when it has.
+        """
+        connected.close()
+
+
+class BlsBackend(_Bls):
+    """Calls from an event loop (implements `engine.backend.Backend`).
+
+    Args:
+        calls: of the worker.
+    """
+
+    def __init__(self, calls: BlsCalls | None = None) -> None:
+        super().__init__(calls)
+        self._draining: set[asyncio.Task[None]] = set()
+
+    async def _called(self, function: Callable[[], T], request: InferRequest) -> T:
+        work = _submitted(self.calls, function)
+        outcome = asyncio.wrap_future(work)
+        try:
+            await asyncio.wait((outcome,), timeout=request.timeout_s)
+            if not outcome.done():
+                raise _too_late()
+        except BaseException:
+            if not work.cancel():
+                work.add_done_callback(_dropped)
+                outcome.add_done_callback(_looked_at)
+                if request.runs_on is not None:
+                    request.runs_on(outcome)
+            raise
+        if outcome.cancelled():
+            raise _stops()
+        return outcome.result()
+
+    async def _received(self, connected: socket.socket, end: float | None) -> bytes:
+        loop = asyncio.get_running_loop()
+        left_s = None if end is None else end - time.monotonic()
+        if left_s is not None and left_s <= 0:  # what has arrived already does not wait
+            raise _too_late()
+        try:
+            async with asyncio.timeout(left_s):
+                return await loop.sock_recv(connected, _READ_BYTES)
+        except TimeoutError:
+            raise _too_late() from None
+        except OSError:
+            return b""
+
+    def _left(self, connected: socket.socket, runs_on: RunsOn | None) -> None:
+        if runs_on is None:
+            connected.close()
+            return
+        with contextlib.suppress(OSError):  # it has ended just now
+            connected.shutdown(socket.SHUT_WR)
+        task = asyncio.create_task(_drained(connected))
+        self._draining.add(task)
+        task.add_done_callback(self._draining.discard)
+        runs_on(task)
+
+
+class BlockingBlsBackend(_Bls):
+    """Calls from sync methods (implements `engine.backend.Backend`): coroutines that wait in place.
+
+    `worker.executor.drive` runs them, without an event loop. `InferRequest.runs_on` is not called: there is no loop for it.
+    """
+
+    async def _called(self, function: Callable[[], T], request: InferRequest) -> T:
+        if request.timeout_s is None:
+            return function()
+        work = _submitted(self.calls, function)
+        try:
+            return work.result(request.timeout_s)
+        except TimeoutError:
+            if not work.cancel():
+                work.add_done_callback(_dropped)
+            raise _too_late() from None
+        except CancelledError:
+            raise _stops() from None
+
+    async def _received(self, connected: socket.socket, end: float | None) -> bytes:
+        try:
+            if not wait_readable(connected, None if end is None else end - time.monotonic()):
+                raise _too_late()
+            return connected.recv(_READ_BYTES)
+        except OSError:
+            return b""
+
+
+class BlsModels:
+    """Runs native models (implements `ModelCaller`).
+
+    Args:
+        calls: of the worker.
+    """
+
+    def __init__(self, calls: BlsCalls | None = None) -> None:
+        self._backend = BlsBackend(calls)
+        self._calls = self._backend.calls
+
+    def start(self) -> None:
+        """From now on calls are possible."""
+        self._calls.start()
+
+    def stop(self) -> None:
+        """No call begins any more; none is waited for."""
+        self._calls.stop()
 
     def call(self, spec: NativeModelSpec, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
         refuse_on_loop(spec)
         return self._run(spec, inputs, outputs)
 
     async def acall(self, spec: NativeModelSpec, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
-        if not self._serving:
+        if not self._calls.serving:
             refuse_at_start(spec)
-        # As `InferenceRequest.async_exec` does it, but for the pool.
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, spec, inputs, outputs)
+        return await self._backend._called(partial(self._run, spec, inputs, outputs), InferRequest(spec.name, {}))
 
     def _run(self, spec: NativeModelSpec, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
-        if not self._serving:
+        if not self._calls.serving:
             refuse_at_start(spec)
-        request_id = f"{os.getpid()}-{next(self._numbers)}"
-        for pause_s in (*_AGAIN_S, None):
-            response = self._asked(spec, inputs, outputs, request_id)
-            if not response.has_error():
-                break
-            failure = response.error()
-            # A worker that has died is replaced soon. What it had begun is not given to the next: it may have been why.
-            if pause_s is None or not WORKER_DIED.search(failure.message()) or self._may_have_begun(request_id):
-                status = self._codes.get(failure.code(), "UNKNOWN")
-                raise of_model(error_of_status(status, failure.message()), spec)
-            time.sleep(pause_s)
-        return from_triton(spec, {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()})
-
-    def _may_have_begun(self, request_id: str) -> bool:
-        return self._server_id is None or was_begun(self._server_id, request_id)
-
-    def _asked(self, spec: NativeModelSpec, inputs: Tensors, outputs: Sequence[str], request_id: str) -> Any:
-        request = pb_utils.InferenceRequest(
-            request_id=request_id,
-            model_name=spec.name,
-            inputs=[
-                pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in to_triton(spec, inputs).items()
-            ],
-            requested_output_names=list(outputs),
-            # Also of a model on a GPU: numpy has no other.
-            preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
-        )
         try:
-            return request.exec()
-        except pb_utils.TritonModelException as error:
-            raise BackendUnavailable(f"{spec.name}: Triton takes no call: {error}") from error
+            answer = self._calls.answer(InferRequest(spec.name, to_triton(spec, inputs), outputs=outputs))
+        except CallError as error:
+            raise of_model(error, spec) from error.__cause__
+        return from_triton(spec, answer)
+
+
+def _submitted(calls: BlsCalls, function: Callable[[], T]) -> Future[T]:
+    try:
+        return calls.pool.submit(function)
+    except RuntimeError as error:  # it has been shut down
+        raise _stops() from error
+
+
+def _dropped(work: Future[Any]) -> None:
+    """What came too late: a stream's worker sees that nobody reads it."""
+    if not work.cancelled() and work.exception() is None and isinstance(result := work.result(), socket.socket):
+        result.close()
+
+
+async def _drained(connected: socket.socket) -> None:
+    """Reads on until a stream's worker has ended it: it waits for room else, and would not see that nobody reads it."""
+    loop = asyncio.get_running_loop()
+    with contextlib.closing(connected), contextlib.suppress(OSError):
+        while await loop.sock_recv(connected, _READ_BYTES):
+            pass
+
+
+def _looked_at(outcome: asyncio.Future[Any]) -> None:
+    """So that asyncio does not complain of an error that nobody has seen."""
+    if not outcome.cancelled():
+        outcome.exception()
+
+
+def _stops() -> BackendUnavailable:
+    return BackendUnavailable("the service stops")
+
+
+def _too_late() -> DeadlineExceeded:
+    return DeadlineExceeded("the model did not answer in time")

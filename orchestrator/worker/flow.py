@@ -142,7 +142,7 @@ class Window:
             ask_owner: whether the process lives that has the call, too.
         """
         gone = self._board.consumed(self._number) is None
-        return gone or ask_owner and not self._board.is_owned(self._number)
+        return gone or (ask_owner and not self._board.is_owned(self._number))
 
     def _update(self) -> None:
         taken = self._board.consumed(self._number) or 0
@@ -151,7 +151,7 @@ class Window:
             self._taken += 1
 
     def _within(self, chunks: int, size: int) -> bool:
-        return len(self._sizes) <= 1 or len(self._sizes) <= chunks and self._bytes < size
+        return len(self._sizes) <= 1 or (len(self._sizes) <= chunks and self._bytes < size)
 
 
 def _bytes_of(answer: Answer) -> int:

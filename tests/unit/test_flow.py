@@ -90,9 +90,7 @@ def test_a_stream_whose_caller_is_not_on_the_board_has_no_window(path: Path, boa
         (text(9 * MIB), 2),
     ],
 )
-def test_a_stream_stops_a_window_ahead_of_its_reader(
-    path: Path, board: CallBoard, chunk: Answer, window: int
-) -> None:
+def test_a_stream_stops_a_window_ahead_of_its_reader(path: Path, board: CallBoard, chunk: Answer, window: int) -> None:
     async def run() -> None:
         number = board.enter()
         stream = Stream(Flow(BoardReader(path)), number, chunk)
@@ -120,7 +118,7 @@ def test_a_window_is_never_exceeded_and_never_stays_shut(sizes: list[int], data:
         for sent, size in enumerate(sizes, 1):
             is_open = window.add(size)
             under_way = sizes[taken:sent]
-            assert is_open == (len(under_way) < 2 or len(under_way) < 64 and sum(under_way) < 4 * MIB)
+            assert is_open == (len(under_way) < 2 or (len(under_way) < 64 and sum(under_way) < 4 * MIB))
             while not is_open:
                 taken += data.draw(st.integers(0, sent - taken)) if taken < sent - 1 else 1
                 board.consumed(number, taken)

@@ -103,8 +103,3 @@ def test_an_error_of_the_backend_comes_through_as_it_is() -> None:
 
     with pytest.raises(CallError, match="from below"):
         call(Rows, FakeBackend(fail), "total", {"rows": np.zeros((10, 4), np.float32)})
-
-
-def test_readiness_is_the_models() -> None:
-    for service, is_ready in ((Rows, True), (Kinds, False)):
-        assert asyncio.run(Invoker(read_service(service, "m:S").spec.called(), FakeBackend(total)).ready()) is is_ready

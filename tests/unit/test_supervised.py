@@ -88,7 +88,7 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def page(pid: int, *begun: str) -> None:
     marks = [zlib.crc32(each.encode()) for each in begun]
-    content = struct.pack(f"<QQII{len(marks)}I", 0, 0, len(begun), 0, *marks)
+    content = struct.pack(f"<QQII{len(marks)}I", time.monotonic_ns(), 0, len(begun), 0, *marks)
     beat_path(SERVER, pid).write_bytes(content.ljust(4096, b"\0"))
 
 

@@ -1,0 +1,171 @@
+"""The way of a stream from one worker to another, past Triton: the chunks go over a Unix socket.
+
+Triton 24.10 has no sound way for several answers to one BLS request (docs/architecture/04-triton.md). So Triton carries
+the request only: it queues it, finds the worker, and is answered at once that the worker has it. The chunks, the error
+and the end go over a socket on which the caller waits and to which the worker connects. It gives for nothing what Triton
+does not: a worker that makes more than its caller reads has to wait, and either side sees at once that the other has gone
+or died.
+
+The socket has a name of its own for each call and no file (Linux's abstract names), so that nothing is left behind.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import select
+import socket
+import struct
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final, Self
+
+from numpy.typing import NDArray
+
+from orchestrator.errors import CallCancelled, CallError, InvalidInput, ServiceFault
+from orchestrator.worker.bls_frames import chunk_frame, end_frame
+from orchestrator.worker.faults import error_text
+
+__all__ = ["ANSWERS_PARAMETER", "Answers", "Listener", "wait_readable"]
+
+ANSWERS_PARAMETER: Final = "answers_to"
+"""Request parameter: name of the socket that the answers go to."""
+_PREFIX: Final = "orchestrator-answers-"
+_CREDENTIALS: Final = struct.Struct("3i")
+"""`struct ucred`: process, user, group."""
+
+
+class Answers:
+    """The worker's end.
+
+    Args:
+        connected: to the caller.
+    """
+
+    def __init__(self, connected: socket.socket) -> None:
+        connected.setblocking(False)
+        self._socket = connected
+
+    @classmethod
+    def to_caller(cls, parameters: Mapping[str, Any]) -> Self | None:
+        """Connects to the caller that wants its answers this way; None for any other. It does not wait.
+
+        To be called before Triton is told that the worker has the request.
+
+        Args:
+            parameters: the request's.
+
+        Raises:
+            CallCancelled: the caller has gone.
+            InvalidInput: the parameter names no caller of ours.
+        """
+        name = parameters.get(ANSWERS_PARAMETER)
+        if name is None:
+            return None
+        if not isinstance(name, str) or not name.startswith(_PREFIX):
+            raise InvalidInput(f"the request parameter {ANSWERS_PARAMETER!r} is for calls between workers")
+        connected = socket.socket(socket.AF_UNIX)
+        try:
+            connected.setblocking(False)
+            connected.connect(f"\0{name}")
+        except OSError as error:
+            connected.close()
+            raise CallCancelled("the caller has gone") from error
+        if not _is_ours(connected):
+            connected.close()
+            raise InvalidInput(f"the request parameter {ANSWERS_PARAMETER!r} is for calls between workers")
+        return cls(connected)
+
+    @classmethod
+    def to_caller_of(cls, request: Any) -> Self | None:
+        """The same for a request as Triton hands it over."""
+        text = request.parameters()
+        return cls.to_caller(json.loads(text)) if text and ANSWERS_PARAMETER in text else None
+
+    async def send(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+        """Sends a chunk; returns once there is room for more: the caller has read what is beyond some 200 kB.
+
+        Raises:
+            CallCancelled: the caller has gone.
+        """
+        try:
+            await asyncio.get_running_loop().sock_sendall(self._socket, chunk_frame(tensors))
+        except OSError as error:
+            raise CallCancelled("the caller has gone") from error
+
+    async def end(self, error: CallError | None = None) -> None:
+        """Ends the stream, also for a caller who has gone."""
+        try:
+            with contextlib.suppress(OSError):
+                frame = end_frame(None if error is None else error_text(error))
+                await asyncio.get_running_loop().sock_sendall(self._socket, frame)
+        finally:
+            self.close()
+
+    def gone(self) -> bool:
+        """Whether the caller has gone. From any thread."""
+        try:
+            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def close(self) -> None:
+        """Ends the stream without a word, as a worker that dies does."""
+        self._socket.close()
+
+
+class Listener:
+    """The caller's end, until the worker has connected."""
+
+    def __init__(self) -> None:
+        self.name = f"{_PREFIX}{uuid.uuid4().hex}"
+        self._socket = socket.socket(socket.AF_UNIX)
+        try:
+            self._socket.bind(f"\0{self.name}")
+            self._socket.listen(1)
+            self._socket.setblocking(False)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def accept(self) -> socket.socket:
+        """The connection to the worker, which does not block. The worker has made it before it answered to Triton.
+
+        Raises:
+            ServiceFault: it has made none: the model is no service of ours.
+        """
+        try:
+            connected, _ = self._socket.accept()
+        except BlockingIOError:
+            raise ServiceFault(
+                "the model streams its answers in a way that cannot be called from inside Triton"
+            ) from None
+        connected.setblocking(False)
+        if not _is_ours(connected):
+            connected.close()
+            raise ServiceFault("a process of another user has answered the call")
+        return connected
+
+    def close(self) -> None:
+        """Whoever would connect now finds nobody."""
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def wait_readable(connected: socket.socket, timeout_s: float | None) -> bool:
+    """Waits in place until there is something to read, or the end; whether it came in time."""
+    poll = select.poll()
+    poll.register(connected, select.POLLIN)
+    return bool(poll.poll(None if timeout_s is None else max(0.0, timeout_s * 1000)))
+
+
+def _is_ours(connected: socket.socket) -> bool:
+    credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return bool(_CREDENTIALS.unpack(credentials)[1] == os.geteuid())
