@@ -44,7 +44,8 @@ def deploy(
     """Puts new code of a service on the server that runs it, without a failed request.
 
     The new version is loaded beside the old one, which takes every request until the new one is ready. Its APIs must be
-    the same; `orchestrator rollback CLASS` goes back. The models that the service uses stay as they are.
+    the same; `orchestrator rollback CLASS` goes back. The models that the service uses stay as they are, and so do the
+    services that it calls: each is deployed by itself.
 
     Example:
 
@@ -59,8 +60,10 @@ def deploy(
         arguments=read_template(arg, arg_file),
     )
     note_dropped(definition)
-    check_placement(definition.spec)
     servers = chosen(definition.spec.name, server, everywhere)
+    if not any(definition.spec.name in served.status.versioned for served in servers):
+        # Alone it may run elsewhere than among those that call it; what the server has is what counts.
+        check_placement(definition.spec)
     code = ServiceCode(definition.spec, working_dir.resolve(), take_snapshot(working_dir.resolve()))
     run_deployment_hooks(definition)
     _order(servers, "/deploy-code", CodeRequest.of(code).model_dump(), as_json)
@@ -112,7 +115,8 @@ def _status(as_json: AsJson = False) -> None:
         say_json([status.model_dump(mode="json") for status in servers])
         return
     for status in servers:
-        say(f"{status.url} {status.service} (process {status.pid}{', --reload' if status.reloads else ''})")
+        names = ", ".join((status.service, *status.others))
+        say(f"{status.url} {names} (process {status.pid}{', --reload' if status.reloads else ''})")
         say_table(
             ("MODEL", "SERVES", "SINCE", "BEFORE", "STATES"),
             [

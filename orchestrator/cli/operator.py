@@ -3,7 +3,7 @@
 import contextlib
 import os
 import socket
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,16 +43,12 @@ def operated(definition: Definition, engine: Engine, url: str, *, reloads: bool)
     if engine.repository is None or engine.scratch is None or engine.grpc_url is None or engine.background is None:
         yield
         return
-    grpc_url, models = engine.grpc_url, models_of(definition.cls)
-
-    def resolve(attribute: str, tag: Tag) -> Resolved:
-        return models[attribute].resolve(definition.spec.name, attribute, tag)
-
+    grpc_url = engine.grpc_url
     deployer = Deployer(
-        Serving(engine.repository, definition.spec, reloads),
+        Serving(engine.repository, definition.spec, reloads, tuple(each.spec for each in definition.others)),
         connect=lambda: LocalControl(grpc_url),
         store=default_store,
-        resolve=resolve,
+        resolve=_resolver(definition),
         turns=engine.turns,
     )
     with short_path(engine.scratch / SOCKET) as path, socket.socket(socket.AF_UNIX) as sock:
@@ -74,6 +70,20 @@ def operated(definition: Definition, engine: Engine, url: str, *, reloads: bool)
             server.should_exit = True
             if not wait((serving,), _STOP_S).done:
                 note("a deployment is under way; it ends with Triton")
+
+
+def _resolver(definition: Definition) -> Callable[[str, Tag], Resolved]:
+    """What finds a version of a model, by its Triton name; a model that several services share is as the first has it."""
+    declared: dict[str, tuple[Definition, str]] = {}
+    for each in definition.graph:
+        for spec in each.spec.models:
+            declared.setdefault(spec.name, (each, spec.attribute))
+
+    def resolve(name: str, tag: Tag) -> Resolved:
+        owner, attribute = declared[name]
+        return models_of(owner.cls)[attribute].resolve(owner.spec.name, attribute, tag)
+
+    return resolve
 
 
 @contextmanager

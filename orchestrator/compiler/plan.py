@@ -34,9 +34,7 @@ def plan_graph(
     Args:
         services: dependencies before their callers, which may call them as soon as they start.
     """
-    plans = [
-        plan_repository(service, target=target, service_path=service_path, models=models) for service in services
-    ]
+    plans = [plan_repository(service, target=target, service_path=service_path, models=models) for service in services]
     files: dict[PurePosixPath, bytes] = {}
     copies: dict[PurePosixPath, Path] = {}
     for plan, service in zip(plans, services, strict=True):

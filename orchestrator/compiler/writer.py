@@ -48,9 +48,8 @@ def check_repository(plan: RepositoryPlan, repository: Path) -> list[str]:
 def _stale(plan: RepositoryPlan, repository: Path) -> dict[Path, str]:
     """Facades of the service's former APIs, and former models of its own, with the reason."""
     found: dict[Path, str] = {}
-    for service, mark in [
-        (service, mark) for service in plan.services for mark in sorted(repository.glob(f"{service}.*/*/*"))
-    ]:
+    marks = ((service, mark) for service in plan.services for mark in sorted(repository.glob(f"{service}.*/*/*")))
+    for service, mark in marks:
         place = mark.parents[1]
         # A service may be named like the beginning of another; an API or attribute has no dots.
         ours = place.name.removeprefix(f"{service}.").isidentifier() and _is_ours(place)

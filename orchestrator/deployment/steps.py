@@ -112,9 +112,14 @@ class ServerStatus(Frozen):
     models: tuple[ModelStatus, ...]
 
     @property
+    def versioned(self) -> frozenset[str]:
+        """Names of the Triton models."""
+        return frozenset(model.model for model in self.models)
+
+    @property
     def names(self) -> frozenset[str]:
         """All names that a deployment or a rollback may give."""
-        own = [self.service, *self.others, *(model.model for model in self.models)]
+        own = [self.service, *self.others, *self.versioned]
         return frozenset(own).union(*(model.stored for model in self.models))
 
 

@@ -13,7 +13,7 @@ from orchestrator.engine.composition import Run
 from orchestrator.errors import BackendUnavailable, CallCancelled, ServiceFault
 from orchestrator.sdk.context import running_call
 
-__all__ = ["OnLoop"]
+__all__ = ["OnLoop", "warn_on_loop"]
 
 _LOOK_S: Final = 0.1
 """How often a thread that waits looks whether somebody still waits for itself."""
@@ -69,14 +69,28 @@ class OnLoop:
             )
         with self._lock:
             if self._second is None:
-                logger.warning(
-                    "%s was called in a way that blocks all other calls meanwhile: "
-                    "in an async method write `await self.<dependency>.to_async.<api>(...)`",
-                    service,
-                )
+                warn_on_loop(service)
                 self._second = _SecondLoop(self._beside())
         second = self._second
         return second.backend, lambda coroutine: _wait(coroutine, second.loop)
+
+
+_warned: set[str] = set()
+
+
+def warn_on_loop(service: str) -> None:
+    """Says once for each service where a call of it blocks an event loop: this thread's, if it has one that runs."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    if service not in _warned:
+        _warned.add(service)
+        logger.warning(
+            "%s was called in a way that blocks all other calls meanwhile: "
+            "in an async method write `await self.<dependency>.to_async.<api>(...)`",
+            service,
+        )
 
 
 class _SecondLoop:

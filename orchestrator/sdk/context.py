@@ -50,7 +50,9 @@ class RunningCall:
     end: Callable[[], Exception | None] = lambda: None
 
 
-running_call: contextvars.ContextVar[RunningCall | None] = contextvars.ContextVar("orchestrator_running_call", default=None)
+running_call: contextvars.ContextVar[RunningCall | None] = contextvars.ContextVar(
+    "orchestrator_running_call", default=None
+)
 """None outside of calls: in `__init__` and hooks."""
 
 

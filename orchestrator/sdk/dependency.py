@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, Self, cast
 from urllib.parse import urlsplit
 
-from orchestrator.errors import CallError, DefinitionError, InvalidInput
+from orchestrator.errors import DefinitionError
 from orchestrator.sdk.arguments import plain_arguments, python_result
 from orchestrator.sdk.binding import ServiceCaller, binding_of
 from orchestrator.sdk.context import running_call
@@ -147,7 +147,9 @@ def service_dependency(
         raise dependency.at(f"depends(url={url!r}) is no address of a service", hint="write http://host:3000")
     if not (on is None or isinstance(on, str) or (inspect.isclass(on) and service_options_of(on) is not None)):
         shown = on.__name__ if inspect.isclass(on) else type(on).__name__
-        raise dependency.at(f"depends({shown}): that is not a service", hint="put @orchestrator.service above the class")
+        raise dependency.at(
+            f"depends({shown}): that is not a service", hint="put @orchestrator.service above the class"
+        )
     return dependency
 
 

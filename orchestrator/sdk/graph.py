@@ -1,4 +1,4 @@
-"""A class and all the services that it reaches -> `Definition`s: where each of them runs, and what each knows of those it calls."""
+"""A class and all services that it reaches -> `Definition`s: where each runs, and what each knows of those that it calls."""
 
 import dataclasses
 import sys

@@ -78,13 +78,9 @@ def load_service(
     set_arguments(template)
     module = _import(module_name, folder)
     class_name, cls = _class_in(module, class_name, module_name)
-    definition = read_service(
-        cls, f"{module_name}:{class_name}", overrides, models=models, dependencies=dependencies
-    )
+    definition = read_service(cls, f"{module_name}:{class_name}", overrides, models=models, dependencies=dependencies)
     update = {"bentoml": bentoml, "template": template}
-    *others, own = (
-        dataclasses.replace(each, spec=each.spec.model_copy(update=update)) for each in definition.graph
-    )
+    *others, own = (dataclasses.replace(each, spec=each.spec.model_copy(update=update)) for each in definition.graph)
     return dataclasses.replace(own, others=tuple(others))
 
 

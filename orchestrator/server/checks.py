@@ -64,9 +64,7 @@ class Checks:
         self._backend = backend
         self._models = models
         self._others = {
-            other.name: Invoker(other, backend)
-            for other in others
-            if _READY in {check.name for check in other.checks}
+            other.name: Invoker(other, backend) for other in others if _READY in {check.name for check in other.checks}
         }
         self._elsewhere = elsewhere
         self.missing = ""

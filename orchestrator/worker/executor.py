@@ -147,7 +147,7 @@ class Executor:
             call.scope.close()
 
     async def _next(self, call: Prepared, produced: AsyncGenerator[Any, None]) -> Any:
-        """The next chunk, or `_END`. Only while it is made this is the call that code runs for: it may share its task with others."""
+        """The next chunk, or `_END`. Only meanwhile this is the call that code runs for: others may share its task."""
         token = current_instance.set(self._running.instance)
         call_token = running_call.set(call.running)
         try:

@@ -12,13 +12,18 @@ from typing import Any, Final
 
 import triton_python_backend_utils as pb_utils
 
+from orchestrator.engine.backend import Backend
 from orchestrator.engine.board import BOARD_VARIABLE, BoardReader
+from orchestrator.engine.composition import BackendService, Run
 from orchestrator.engine.heartbeat import TURN_S, Heartbeat
-from orchestrator.engine.lifetime import CALL_PARAMETER, Lifetime, lifetime_of
+from orchestrator.engine.lifetime import CALL_PARAMETER, FOREVER, Lifetime, lifetime_of
+from orchestrator.engine.loops import warn_on_loop
+from orchestrator.engine.origin import request_id_of
 from orchestrator.errors import CallCancelled, CallError
-from orchestrator.sdk import ApiBinding
+from orchestrator.sdk import ApiBinding, Definition
 from orchestrator.spec import SPEC_FILE, ServiceSpec
-from orchestrator.worker.bls import MODEL_CALLS, BlsModels
+from orchestrator.worker.bls import MODEL_CALLS, BlockingBlsBackend, BlsBackend, BlsCalls, BlsModels
+from orchestrator.worker.bls_answers import Answers
 from orchestrator.worker.concurrent import Concurrent
 from orchestrator.worker.executor import Answer, Check, Executor, Invoke, Prepared, WorkerCall, drive, run_now
 from orchestrator.worker.faults import fault_of
@@ -52,19 +57,21 @@ class TritonPythonModel:
         os.environ.update(spec.environment)
         self._requests = _Requests()
         definition = load_definition(spec, code_folder(version, config))
-        self._models = BlsModels() if spec.models else None
+        calls = BlsCalls() if spec.models or spec.dependencies else None
         index = instance_index(args["model_instance_name"])
-        self._running = Running(definition, index, models=self._models)
+        models = BlsModels(calls) if spec.models else None
+        self._calls = calls
+        self._running = Running(definition, index, models=models, services=_services(definition, calls))
         if spec.concurrent:
             self._many = _Many(self._running, self._requests)
         else:
             run_to_end(self._running.startup())
             self._executor = Executor(self._running)
             self._invoke = self._reported(run_now(self._running.instance))
-        if self._models is not None:
-            self._models.start()
+        if calls is not None:
+            calls.start()
         if spec.resources.memory_limit_bytes is not None:
-            threads = spec.threads + (MODEL_CALLS if self._models else 0)
+            threads = spec.threads + (MODEL_CALLS if calls else 0)
             limit_memory(spec.name, spec.resources.memory_limit_bytes, threads=threads)
         self._beat = Heartbeat()
         if self._many is not None:
@@ -104,12 +111,12 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Runs the shutdown hooks."""
         self._beat.close()
-        if self._models is not None:
-            self._models.stop()
         if self._many is not None:
-            self._many.close()
-        else:
-            run_to_end(self._running.shutdown())
+            self._many.close(self._calls)
+            return
+        if self._calls is not None:
+            self._calls.stop()
+        run_to_end(self._running.shutdown())
 
     def _reported(self, invoke: Invoke) -> Invoke:
         """Calls that are run one after the other are each a piece of work of their own."""
@@ -119,6 +126,29 @@ class TritonPythonModel:
             return await invoke(binding, args, kwargs, check)
 
         return run
+
+
+def _services(definition: Definition, calls: BlsCalls | None) -> dict[str, BackendService]:
+    """What calls the services that a class depends on, by attribute."""
+    if calls is None:
+        return {}
+    backend, blocking = BlsBackend(calls), _InPlace(BlockingBlsBackend(calls))
+    return {
+        attribute: BackendService(dependency.service, backend, blocking)
+        for attribute, dependency in definition.dependencies.items()
+        if dependency.service is not None
+    }
+
+
+class _InPlace:
+    """Coroutines of a worker's sync code, which wait in place (implements `engine.composition.Blocking`)."""
+
+    def __init__(self, backend: BlockingBlsBackend) -> None:
+        self._backend = backend
+
+    def way(self, service: str) -> tuple[Backend, Run]:
+        warn_on_loop(service)
+        return self._backend, drive
 
 
 class _Many:
@@ -147,8 +177,9 @@ class _Many:
         work = [(request, request.get_response_sender()) for request in requests]
         self._loop.call_soon_threadsafe(self._begin, work)
 
-    def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
+    def close(self, calls: BlsCalls | None) -> None:
+        """Lets the calls that run come to their end, which may need others, and runs the shutdown hooks."""
+        asyncio.run_coroutine_threadsafe(self._stop(calls), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -157,8 +188,10 @@ class _Many:
         await self._running.startup()
         return Concurrent(self._running)
 
-    async def _stop(self) -> None:
+    async def _stop(self, calls: BlsCalls | None) -> None:
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if calls is not None:
+            calls.stop()
         if self._watch is not None:
             self._watch.cancel()
         self._concurrent.close()
@@ -172,7 +205,15 @@ class _Many:
 
     async def _begun(self, request: Any, sender: Any) -> None:
         with self._beat.call(request.request_id()):
-            await self._serve(request, sender)
+            try:
+                answers = Answers.to_caller_of(request)
+            except CallError as error:
+                sender.send(_response(error), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+                return
+            if answers is None:
+                await self._serve(request, sender)
+            else:
+                await self._serve_worker(request, sender, answers)
 
     def _turn(self) -> None:
         self._beat.turn()
@@ -211,6 +252,35 @@ class _Many:
             sender.send(
                 _response(fault_of(error, self._running.definition.spec.name, [request.request_id()])), flags=final
             )
+
+    async def _serve_worker(self, request: Any, sender: Any, answers: Answers) -> None:
+        """Answers one request of another worker's, past Triton: that only hears that it has arrived."""
+        ended: CallError | None = None
+        lifetime = FOREVER
+        try:
+            # Triton may take its tensors back with the final flag.
+            call = self._requests.read(request, answers.gone, copied=True)
+            lifetime = call.lifetime
+        except CallError as error:
+            ended = error
+        finally:
+            sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        try:
+            if ended is None:
+                prepared = await self._prepared(call)
+                if prepared.binding.spec.stream:
+                    async with contextlib.aclosing(self._concurrent.stream(prepared)) as chunks:
+                        async for chunk in chunks:
+                            await answers.send(chunk.tensors)
+                else:
+                    await answers.send((await self._concurrent.call(prepared)).tensors)
+        except CallError as error:
+            ended = error
+        except asyncio.CancelledError:
+            ended = lifetime.end() or CallCancelled("the call was cancelled")
+        except Exception as error:  # noqa: BLE001  # whatever it is, the call must have its end
+            ended = fault_of(error, self._running.definition.spec.name, [request.request_id()])
+        await answers.end(ended)
 
     async def _prepared(self, call: WorkerCall) -> Prepared:
         task = asyncio.current_task()
@@ -268,20 +338,23 @@ class _Requests:
             with contextlib.suppress(OSError):  # of a Triton that a caller on another machine has started
                 self.board = BoardReader(Path(path))
 
-    def read(self, request: Any, gone: Callable[[], bool]) -> WorkerCall:
+    def read(self, request: Any, gone: Callable[[], bool], *, copied: bool = False) -> WorkerCall:
         """A request.
 
         Args:
-            gone: asks Triton for its caller.
+            gone: asks for its caller, where that is on no board.
+            copied: its tensors are kept when Triton takes its own back.
 
         Raises:
             InvalidInput: one of its parameters is not what it should be.
         """
         parameters = json.loads(request.parameters() or "{}")
         return WorkerCall(
-            tensors={tensor.name(): tensor.as_numpy() for tensor in request.inputs()},
+            tensors={
+                tensor.name(): tensor.as_numpy().copy() if copied else tensor.as_numpy() for tensor in request.inputs()
+            },
             parameters=parameters,
-            request_id=request.request_id(),
+            request_id=request_id_of(parameters, request.request_id()),
             lifetime=lifetime_of(parameters, board=self.board, gone=gone),
         )
 

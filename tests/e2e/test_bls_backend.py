@@ -5,9 +5,7 @@ import contextlib
 import inspect
 import json
 import os
-import signal
 import textwrap
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ import pytest
 
 from orchestrator.engine.backend import InferRequest
 from orchestrator.engine.heartbeat import SERVER_ID_VARIABLE
-from orchestrator.errors import BackendUnavailable, CallError
 from orchestrator.triton import Control, TritonBackend, TritonServer
 
 pytestmark = pytest.mark.e2e
