@@ -22,7 +22,7 @@ from orchestrator.engine import InferRequest, Invoker
 from orchestrator.sdk import load_service
 from orchestrator.triton import TritonBackend
 
-__all__ = ["main"]
+__all__ = ["main", "time_of_calls", "times_table"]
 
 _MODULE = """\
 from typing import Annotated
@@ -167,15 +167,15 @@ async def _measure(folder: Path, servers: dict[str, tuple[str, str]], options: a
             names = list(cells)
             turn = number % len(names)
             for name in names[turn:] + names[:turn]:
-                took = await _time(cells[name], options.calls, in_flight)
+                took = await time_of_calls(cells[name], options.calls, in_flight)
                 if number:  # the first round finds everything cold
                     times[name].append(took)
-        console.print(_table(times, in_flight))
+        console.print(times_table(times, in_flight))
     await http.aclose()
     await triton.close()
 
 
-async def _time(call: Call, calls: int, in_flight: int) -> float:
+async def time_of_calls(call: Call, calls: int, in_flight: int) -> float:
     """Seconds a call: of one after the other, or of the whole divided by their number."""
 
     async def several() -> None:
@@ -187,7 +187,7 @@ async def _time(call: Call, calls: int, in_flight: int) -> float:
     return (time.perf_counter() - started) / (calls // in_flight * in_flight)
 
 
-def _table(times: dict[str, list[float]], in_flight: int) -> Table:
+def times_table(times: dict[str, list[float]], in_flight: int) -> Table:
     base = next(iter(times))
     table = Table(title=f"{in_flight} in flight", title_justify="left")
     for column in ("", "us a call", f"x {base}", "lowest", "highest"):

@@ -61,11 +61,55 @@ def explain_service(
 
 
 def _say(explanation: Explanation) -> None:
+    if explanation.calls:
+        say_table(("SERVICE", "AS", "RUNS IN", "CALLED THROUGH"), list(_tree(explanation)))
+        say("")
+    _say_service(explanation, by_http=True)
+    for each in explanation.others:
+        say("")
+        _say_service(each, by_http=False)
+
+
+def _tree(explanation: Explanation) -> Iterator[tuple[str, ...]]:
+    """Who calls whom, a row each; what one that several call calls itself is drawn once."""
+    services = {each.service: each for each in (explanation, *explanation.others)}
+    drawn: set[str] = set()
+
+    def below(caller: Explanation, indent: str) -> Iterator[tuple[str, ...]]:
+        for call in caller.calls:
+            last = call is caller.calls[-1]
+            branch, attribute = indent + ("└─ " if last else "├─ "), f"self.{call.attribute}"
+            if call.service is None:
+                yield f"{branch}{call.url}", attribute, "a server elsewhere", call.through
+                continue
+            called = services[call.service]
+            again = call.service in drawn and bool(called.calls)
+            yield f"{branch}{call.service}", attribute, _where(called), call.through + (", see above" if again else "")
+            if not again:
+                drawn.add(call.service)
+                yield from below(called, indent + ("   " if last else "│  "))
+
+    yield explanation.service, "", _where(explanation), "HTTP"
+    yield from below(explanation, "")
+
+
+def _where(explanation: Explanation) -> str:
+    return "Triton" if explanation.placement == "triton" else "the front-end"
+
+
+def _say_service(explanation: Explanation, *, by_http: bool) -> None:
+    """One service.
+
+    Args:
+        by_http: its APIs have routes; those of a service that others call have none.
+    """
     say(f"{explanation.service} ({explanation.source}), for the {explanation.target} Triton")
     _say_pairs(_service_pairs(explanation))
     if explanation.apis:
         say("")
-        say_table(("API", "ROUTE", "KIND", "RUNS", "BATCHING"), [_api_row(api) for api in explanation.apis])
+        rows = [("API", "ROUTE", "KIND", "RUNS", "BATCHING"), *map(_api_row, explanation.apis)]
+        heading, *lines = rows if by_http else [(name, *rest) for name, _, *rest in rows]
+        say_table(heading, lines)
     for model in explanation.models:
         say("")
         say(f"{model.name} (self.{model.attribute})")
@@ -88,6 +132,10 @@ def _service_pairs(explanation: Explanation) -> Iterator[tuple[str, str]]:
     yield "memory", memory
     if explanation.calls_models:
         yield "models", f"called through {explanation.calls_models}"
+    for call in explanation.calls:
+        yield "calls", f"{call.service or call.url} (self.{call.attribute}) through {call.through}"
+    if explanation.called_by:
+        yield "called by", ", ".join(explanation.called_by)
     if explanation.facades:
         yield "facades", f"{', '.join(explanation.facades)}: for plain Triton clients, no process of their own"
     for stored in explanation.stored:

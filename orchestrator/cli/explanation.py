@@ -3,16 +3,36 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from typing import Final
 
-from orchestrator.compiler import RepositoryPlan, Target, plan_repository
+from orchestrator.cli.loading import models_of_graph
+from orchestrator.compiler import RepositoryPlan, Target, plan_graph, plan_repository
 from orchestrator.compiler.config import Config, parse_config
 from orchestrator.compiler.native_config import runs_in_our_worker
 from orchestrator.formats import ModelFiles
 from orchestrator.sdk import Definition
-from orchestrator.spec import ANY, ApiSpec, ModelFormat, NativeModelSpec, Placement, ServiceSpec
+from orchestrator.spec import (
+    ANY,
+    ApiSpec,
+    DependencySpec,
+    ModelFormat,
+    NativeModelSpec,
+    Placement,
+    ServiceSpec,
+)
 from orchestrator.worker.native import threads_for
 
-__all__ = ["ApiPlace", "Batching", "Devices", "Explanation", "ModelPlace", "Reasoned", "StoredRead", "explain"]
+__all__ = [
+    "ApiPlace",
+    "Batching",
+    "Devices",
+    "Explanation",
+    "ModelPlace",
+    "Reasoned",
+    "ServiceCall",
+    "StoredRead",
+    "explain",
+]
 
 _NAMES = {
     ModelFormat.ONNX: ("ONNX", "onnxruntime"),
@@ -126,6 +146,23 @@ class StoredRead:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceCall:
+    """Another service that the methods call.
+
+    Attributes:
+        attribute: of the class.
+        service: its name; None for one that is known by its URL alone.
+        url: where it is served elsewhere; None for one that is served together with its caller.
+        through: how a call gets there.
+    """
+
+    attribute: str
+    service: str | None
+    url: str | None
+    through: str
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """A service.
 
@@ -138,6 +175,10 @@ class Explanation:
         memory_bytes: of one process, as `resources.memory` says; None where nobody said.
         calls_models: how its methods reach its models; empty where it has none.
         facades: Triton models for plain Triton clients: one API each, with no process of their own.
+        calls: the other services that its methods call.
+        called_by: names of the services that call it; callers by HTTP are not among them.
+        others: the services that it reaches and that are served with it, in the order in which their callers name them;
+            only the named service has some.
     """
 
     service: str
@@ -153,18 +194,46 @@ class Explanation:
     models: tuple[ModelPlace, ...]
     facades: tuple[str, ...]
     stored: tuple[StoredRead, ...]
+    calls: tuple[ServiceCall, ...] = ()
+    called_by: tuple[str, ...] = ()
+    others: "tuple[Explanation, ...]" = ()
 
 
 def explain(definition: Definition, target: Target, cores: int) -> Explanation:
     """What runs where.
 
     Args:
-        definition: only its spec, the reason of its placement, and the places of its models' files are looked at.
+        definition: only the specs of its graph, the reasons of their placement, and the places of their models' files
+            are looked at.
         cores: of the machine that will run it.
 
     Raises:
         CompileError: it cannot run there.
     """
+    services = {each.spec.name: each for each in definition.graph}
+    if definition.others:
+        specs = [each.spec for each in services.values()]
+        plan_graph(specs, target=target, service_path=".", models=models_of_graph(definition))
+    own, *others = (_service(services[name], services, target, cores) for name in _reached(definition, services))
+    return replace(own, others=tuple(others))
+
+
+def _reached(definition: Definition, services: Mapping[str, Definition]) -> Iterator[str]:
+    """Names of the services as a reader meets them: each before those that it calls."""
+    found = dict.fromkeys([definition.spec.name])
+    yield definition.spec.name
+    to_do = [iter(definition.spec.dependencies)]
+    while to_do:
+        called = next(to_do[-1], None)
+        if called is None:
+            to_do.pop()
+        elif called.service is not None and called.service.name not in found:
+            found[called.service.name] = None
+            yield called.service.name
+            to_do.append(iter(services[called.service.name].spec.dependencies))
+
+
+def _service(definition: Definition, services: Mapping[str, Definition], target: Target, cores: int) -> Explanation:
     spec = definition.spec
     plan = RepositoryPlan({}, ())
     if spec.placement is not Placement.COMMAND:
@@ -187,7 +256,22 @@ def explain(definition: Definition, target: Target, cores: int) -> Explanation:
         ),
         facades=tuple(name for name in plan.models if name != spec.name and name not in native),
         stored=tuple(StoredRead(each.requested, each.tag) for each in spec.stored),
+        calls=tuple(_call(spec, each, services) for each in spec.dependencies),
+        called_by=tuple(each.spec.name for each in services.values() if spec.name in _called(each.spec)),
     )
+
+
+def _called(spec: ServiceSpec) -> Iterator[str]:
+    return (each.service.name for each in spec.dependencies if each.service is not None)
+
+
+def _call(caller: ServiceSpec, dependency: DependencySpec, services: Mapping[str, Definition]) -> ServiceCall:
+    if dependency.service is None:
+        return ServiceCall(dependency.attribute, None, dependency.url, "HTTP")
+    name = dependency.service.name
+    together = caller.placement is services[name].spec.placement is Placement.FRONTEND
+    through = "the same event loop" if together else _CALLS[caller.placement]
+    return ServiceCall(dependency.attribute, name, None, through)
 
 
 _PLACES = {
@@ -195,7 +279,7 @@ _PLACES = {
     Placement.FRONTEND: "the front-end's event loop",
     Placement.COMMAND: "a process of its own, behind the front-end",
 }
-_CALLS = {
+_CALLS: Final = {
     Placement.TRITON: "BLS, inside Triton",
     Placement.FRONTEND: "Triton's network API",
     Placement.COMMAND: "",

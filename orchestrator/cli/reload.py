@@ -1,15 +1,18 @@
 """`serve --reload`: new code in front of the same Triton.
 
 The front-end runs in a process of its own. When a file of the service's folder changes, a fresh interpreter exports the service
-again; Triton loads the new version beside the old one, and the front-end process is replaced. The port stays open all the while,
-so a request in between waits. Code that does not load is reported, and the old version goes on.
+again, and those that it calls; Triton loads the new versions beside the old ones, dependencies first, and the front-end process
+is replaced. The port stays open all the while, so a request in between waits. Code that does not load is reported, and the old
+version goes on. A service that nobody calls any more goes.
 """
 
 import asyncio
+import contextlib
 import ctypes
 import dataclasses
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,6 +29,7 @@ import watchfiles
 from orchestrator.cli.console import fail, note, say
 from orchestrator.cli.engine import Engine
 from orchestrator.cli.frontend import FrontendPlan, run_frontend
+from orchestrator.cli.on_disk import compile_workers
 from orchestrator.errors import ServerProcessError, SettingsError
 from orchestrator.spec import Placement, ServiceSpec
 from orchestrator.triton import Control
@@ -34,6 +38,7 @@ __all__ = ["run_reloading"]
 
 _PR_SET_PDEATHSIG: Final = 1
 _STOP_S: Final = 8
+_GOES_ON: Final = "the version before it goes on"
 _WATCHED: Final = (".py", ".yaml", ".yml", ".toml", ".json", ".onnx", ".plan", ".pt")
 
 
@@ -57,7 +62,7 @@ def run_reloading(plan: FrontendPlan, sock: socket.socket, engine: Engine, expor
             note(f"{', '.join(names)} changed: loading again")
             fresh = _exported(engine.repository, export_command)
             if fresh is None:
-                note("the version before it goes on")
+                note(_GOES_ON)
                 continue
             if fresh.models and engine.grpc_url is None:
                 note(f"{fresh.service.name} needs Triton now: start again; the version before it goes on")
@@ -65,13 +70,16 @@ def run_reloading(plan: FrontendPlan, sock: socket.socket, engine: Engine, expor
             try:
                 if engine.grpc_url is not None:
                     asyncio.run(_load(engine.grpc_url, fresh.models))
-            except ServerProcessError as error:
-                fail(error)
-                note("the version before it goes on")
+            except _Stuck as stuck:
+                fail(stuck.error)
+                new = [each.name for each in (*fresh.others, fresh.service) if each.name in stuck.loaded]
+                names = ", ".join(new)
+                note(f"the new code of {names} runs already; the rest goes on as before" if new else _GOES_ON)
                 continue
             _stop(process)
             plan = plan.model_copy(update={"service": fresh.service, "others": fresh.others})
             process = _start(plan, sock)
+            asyncio.run(_remove(engine, [name for name in _models_in(engine.repository) if name not in fresh.models]))
             say(f"reloaded {fresh.service.name}")
     finally:
         _stop(process)
@@ -114,16 +122,49 @@ def _exported(repository: Path, command: Sequence[str]) -> _Export | None:
             # Triton looks at times: changed code behind an unchanged config is new to it only so.
             os.utime(repository / each.name / "config.pbtxt")
             os.utime(repository / each.name / "1" / "model.py")
+    compile_workers(repository)
     return _Export(fresh, others, tuple(exported["models"]))
 
 
+class _Stuck(Exception):
+    """A model did not load.
+
+    Attributes:
+        loaded: those that did before.
+    """
+
+    def __init__(self, error: ServerProcessError, loaded: Sequence[str]) -> None:
+        super().__init__(error)
+        self.error = error
+        self.loaded = loaded
+
+
 async def _load(grpc_url: str, models: Sequence[str]) -> None:
-    control = Control(grpc_url)
-    try:
-        for model in models:
-            await control.load_model(model)
-    finally:
-        await control.close()
+    """Raises: _Stuck."""
+    async with Control(grpc_url) as control:
+        for position, model in enumerate(models):
+            try:
+                await control.load_model(model)
+            except ServerProcessError as error:
+                raise _Stuck(error, models[:position]) from error
+
+
+async def _remove(engine: Engine, models: Sequence[str]) -> None:
+    """Takes models out of Triton, and off the disk, so that a Triton that starts again does without them."""
+    if engine.grpc_url is not None:
+        async with Control(engine.grpc_url) as control:
+            for model in reversed(models):  # `Service.api` is a facade of `Service`
+                with contextlib.suppress(ServerProcessError):  # it is ending, or starts again
+                    await control.unload_model(model)
+    for model in models:
+        assert engine.repository is not None
+        shutil.rmtree(engine.repository / model, ignore_errors=True)
+
+
+def _models_in(repository: Path) -> list[str]:
+    return sorted(
+        path.parent.name for path in repository.glob("*/config.pbtxt") if not path.parent.name.startswith(".")
+    )
 
 
 def _start(plan: FrontendPlan, sock: socket.socket) -> BaseProcess:

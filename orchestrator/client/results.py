@@ -18,7 +18,7 @@ import orjson
 from orchestrator.client.endpoints import Endpoint, Form, form_of
 from orchestrator.codec.npy import NPY, read_npy
 
-__all__ = ["ChunkReader", "accepted", "result_of"]
+__all__ = ["ChunkReader", "accepted", "essence", "filename_of", "json_value", "parts_of", "result_of"]
 
 _JSON: Final = ("application/json", "application/x-ndjson")
 _FILES: Final = (Form.FILE, Form.IMAGE)
@@ -44,11 +44,11 @@ def result_of(endpoint: Endpoint, headers: Mapping[str, str], body: bytes, folde
     """
     form = form_of(endpoint.output)
     content_type = headers.get("content-type", "")
-    if form in _FILES and _essence(content_type) == "multipart/mixed":
-        return [_file(form, its, content, folder) for its, content in _parts(content_type, body)]
-    if _essence(content_type) in _JSON and (form not in _FILES or body == b"null"):
-        return _from_json(orjson.loads(body), endpoint.output, form)
-    if _essence(content_type) == NPY:
+    if form in _FILES and essence(content_type) == "multipart/mixed":
+        return [_file(form, its, content, folder) for its, content in parts_of(content_type, body)]
+    if essence(content_type) in _JSON and (form not in _FILES or body == b"null"):
+        return json_value(orjson.loads(body), endpoint.output, form)
+    if essence(content_type) == NPY:
         return read_npy(body)
     if form is Form.BYTES:
         return body
@@ -66,7 +66,7 @@ class ChunkReader:
     def __init__(self, endpoint: Endpoint, headers: Mapping[str, str]) -> None:
         self._schema = endpoint.output
         self._form = form_of(endpoint.output)
-        self._lines = _essence(headers.get("content-type", "")) == "application/x-ndjson"
+        self._lines = essence(headers.get("content-type", "")) == "application/x-ndjson"
         self._text = codecs.getincrementaldecoder("utf-8")()
         self._rest = ""
 
@@ -87,7 +87,7 @@ class ChunkReader:
             yield from (text,) if text else ()
             return
         self._rest += text
-        yield from (_from_json(value, self._schema, self._form) for value in self._documents(final))
+        yield from (json_value(value, self._schema, self._form) for value in self._documents(final))
 
     def _documents(self, final: bool) -> Iterator[Any]:
         if self._lines:
@@ -107,7 +107,8 @@ class ChunkReader:
             yield value
 
 
-def _from_json(value: Any, schema: Mapping[str, Any], form: Form) -> Any:
+def json_value(value: Any, schema: Mapping[str, Any], form: Form) -> Any:
+    """What a value of JSON's stands for: an array, a table, or itself."""
     if value is None:
         return None
     if form is Form.TENSOR:
@@ -126,11 +127,12 @@ def _dtype(schema: Mapping[str, Any]) -> Any:
     return None
 
 
-def _essence(content_type: str) -> str:
+def essence(content_type: str) -> str:
+    """The media type alone, in lower case."""
     return content_type.partition(";")[0].strip().lower()
 
 
-def _parts(content_type: str, body: bytes) -> Iterator[tuple[Mapping[str, str], bytes]]:
+def parts_of(content_type: str, body: bytes) -> Iterator[tuple[Mapping[str, str], bytes]]:
     """Headers and content of the parts of a `multipart/mixed` body."""
     boundary = _parameter("content-type", content_type, "boundary") or ""
     for part in body.split(f"--{boundary}".encode())[1:-1]:
@@ -144,9 +146,9 @@ def _file(form: Form, headers: Mapping[str, str], content: bytes, folder: Callab
         from PIL import Image
 
         return Image.open(io.BytesIO(content))
-    name = _filename(headers.get("content-disposition", ""))
+    name = filename_of(headers.get("content-disposition", ""))
     if name is None:
-        name = f"result{mimetypes.guess_extension(_essence(headers.get('content-type', ''))) or ''}"
+        name = f"result{mimetypes.guess_extension(essence(headers.get('content-type', ''))) or ''}"
     return _saved(folder(), name, content)
 
 
@@ -160,7 +162,7 @@ def _saved(folder: Path, name: str, content: bytes) -> Path:
     return path
 
 
-def _filename(disposition: str) -> str | None:
+def filename_of(disposition: str) -> str | None:
     """The last part of the name that the server gives: never a path of its choice."""
     given = _parameter("content-disposition", disposition, "filename") or ""
     name = PurePosixPath(given.replace("\\", "/")).name

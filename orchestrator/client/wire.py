@@ -28,6 +28,8 @@ from orchestrator.errors import (
 __all__ = ["WireRequest", "build_call", "build_request", "error_of", "read_reply"]
 
 _URN: Final = "urn:orchestrator:error:"
+_LATER: Final = {kind.code: kind for kind in (Overloaded, BackendUnavailable)}
+"""Errors that say when to try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +102,21 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> CallError:
     message, code = problem.get("detail"), str(problem.get("type", "")).removeprefix(_URN)
     if not isinstance(message, str) or not message:
         said = f"the server answered {status}: {_said(body)}"
-        return InvalidInput(said, problems=message) if isinstance(message, list) else _by_status(status, said)
+        return InvalidInput(said, problems=message) if isinstance(message, list) else _by_status(status, headers, said)
     if code == InvalidInput.code:
         return InvalidInput(message, problems=problem.get("errors", ()))
-    if code == Overloaded.code:
-        return Overloaded(message, retry_after_s=float(headers.get("retry-after", 1)))
+    if code in _LATER:
+        return _LATER[code](message, retry_after_s=_retry_after_s(headers))
     if code == RequestFailed.code:
         return RequestFailed(message, status=status, name=problem.get("name"))
     by_code = {kind.code: kind for kind in CallError.__subclasses__()}
-    return by_code[code](message) if code in by_code else _by_status(status, message)
+    return by_code[code](message) if code in by_code else _by_status(status, headers, message)
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float:
+    """What `Retry-After` says; a second where it says nothing, or a date."""
+    said = headers.get("retry-after", "")
+    return float(said) if said.isascii() and said.isdigit() else 1.0
 
 
 def _problem(body: bytes) -> Mapping[str, Any]:
@@ -119,17 +127,20 @@ def _problem(body: bytes) -> Mapping[str, Any]:
     return problem if isinstance(problem, dict) else {}
 
 
-def _by_status(status: int, message: str) -> CallError:
+def _by_status(status: int, headers: Mapping[str, str], message: str) -> CallError:
     by_status: dict[int, type[CallError]] = {
         400: InvalidInput,
         404: EndpointNotFound,
         405: EndpointNotFound,
         413: PayloadTooLarge,
         415: UnsupportedMedia,
-        429: Overloaded,
-        503: BackendUnavailable,
         504: DeadlineExceeded,
     }
+    if status in (429, 503):
+        later = Overloaded if status == 429 else BackendUnavailable
+        return later(message, retry_after_s=_retry_after_s(headers))
+    if status not in by_status and status < 500:
+        return RequestFailed(message, status=status)
     return by_status.get(status, ServiceFault)(message)
 
 

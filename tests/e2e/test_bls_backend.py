@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
-import inspect
 import json
 import os
-import textwrap
-from collections.abc import Callable, Coroutine, Iterator
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ import pytest
 
 from orchestrator.engine.backend import InferRequest
 from orchestrator.engine.heartbeat import SERVER_ID_VARIABLE
+from orchestrator.errors import CallCancelled, CallError, InvalidInput
 from orchestrator.triton import Control, TritonBackend, TritonServer
 
 pytestmark = pytest.mark.e2e
+
+SCENARIOS = Path(__file__).with_name("bls_scenarios.py")
 
 # --- the models ---------------------------------------------------------------------------------------------------
 
@@ -28,6 +32,7 @@ import numpy
 import triton_python_backend_utils as pb_utils
 from pathlib import Path
 from orchestrator.engine.board import BOARD_VARIABLE, BoardReader
+from orchestrator.engine.heartbeat import Heartbeat
 from orchestrator.engine.lifetime import lifetime_of
 from orchestrator.errors import CallError, InvalidInput, RequestFailed
 from orchestrator.worker.stub import error_response
@@ -35,8 +40,11 @@ from orchestrator.worker.stub import error_response
 class TritonPythonModel:
     def initialize(self, args):
         self.board = BoardReader(Path(os.environ[BOARD_VARIABLE]))
+        self.beat = Heartbeat()
+        self.beat.turn()
 
     def execute(self, requests):
+        self.beat.begin([request.request_id() for request in requests])
         return [self.answer(request) for request in requests]
 
     def answer(self, request):
@@ -116,7 +124,7 @@ class TritonPythonModel:
             Path(how["mark"]).write_text(str(index))
 """
 CALLER = """
-import asyncio, json, os, threading
+import asyncio, importlib.util, json, os, threading
 import numpy
 import triton_python_backend_utils as pb_utils
 from orchestrator.engine.backend import InferRequest
@@ -124,11 +132,13 @@ from orchestrator.errors import CallError
 from orchestrator.worker.bls import BlockingBlsBackend, BlsBackend
 from orchestrator.worker.executor import drive
 
+found = importlib.util.spec_from_file_location("scenarios", os.environ["BLS_SCENARIOS"])
+scenarios = importlib.util.module_from_spec(found)
+found.loader.exec_module(scenarios)
+
 def calling(request, backend):
-    names = {}
     how = json.loads(request.parameters())
-    exec(how["code"], names)
-    return names[how["name"]](backend, **json.loads(how["arguments"]))
+    return getattr(scenarios, how["scenario"])(backend, **json.loads(how["arguments"]))
 
 def response(outcome):
     text = numpy.empty(1, dtype=object)
@@ -215,14 +225,10 @@ class Running:
 
         asyncio.run(all_of_them())
 
-    def run(self, scenario: Callable[..., Coroutine[Any, Any, Any]], *, place: str = "on_loop", **arguments: Any) -> Any:
-        """What a scenario gives that runs inside of a worker."""
-        parameters = {
-            "code": PREAMBLE + textwrap.dedent(inspect.getsource(scenario)),
-            "name": scenario.__name__,
-            "arguments": json.dumps(arguments),
-        }
-        request = InferRequest(place, {"x": np.zeros(1, np.int64)}, parameters, timeout_s=120)
+    def run(self, scenario: str, *, place: str = "on_loop", timeout_s: float = 120, **arguments: Any) -> Any:
+        """What a scenario of `bls_scenarios.py` gives that runs inside of a worker."""
+        parameters = {"scenario": scenario, "arguments": json.dumps(arguments)}
+        request = InferRequest(place, {"x": np.zeros(1, np.int64)}, parameters, timeout_s=timeout_s)
 
         async def once() -> Any:
             backend = TritonBackend(self.server.grpc_url)
@@ -236,7 +242,7 @@ class Running:
             return json.loads(response.outputs["text"][0])
 
         outcome = asyncio.run(once())
-        assert "unexpected" not in outcome, outcome
+        assert not isinstance(outcome, dict), outcome
         return outcome
 
     def worker(self, model: str) -> psutil.Process:
@@ -244,32 +250,12 @@ class Running:
         for process in psutil.process_iter(["cmdline"]):
             with contextlib.suppress(psutil.Error):
                 line = " ".join(process.info["cmdline"] or [])
-                if f"/{model}/1/model.py" in line and process.environ().get(SERVER_ID_VARIABLE) == self.server.server_id:
+                if (
+                    f"/{model}/1/model.py" in line
+                    and process.environ().get(SERVER_ID_VARIABLE) == self.server.server_id
+                ):
                     return process
         raise AssertionError(f"{model} has no worker")
-
-
-PREAMBLE = """
-import asyncio, gc, os, time
-import numpy
-from contextlib import aclosing
-from pathlib import Path
-from orchestrator.engine.backend import InferRequest
-from orchestrator.errors import *
-
-X = numpy.arange(3)
-
-def asked(model, timeout_s=None, runs_on=None, outputs=(), **parameters):
-    return InferRequest(model, {"x": X}, parameters, timeout_s=timeout_s, outputs=outputs, runs_on=runs_on)
-
-def memory_kb():
-    gc.collect()
-    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    return sum(int(lines[name].split()[0]) for name in ("RssAnon", "RssShmem"))
-
-def error_of(error):
-    return [type(error).__name__, error.message]
-"""
 
 
 @pytest.fixture(scope="module")
@@ -287,7 +273,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def started(repository: Path) -> Iterator[Running]:
     with TritonServer() as server:
-        server.start([repository])
+        server.start([repository], env={"BLS_SCENARIOS": str(SCENARIOS)})
         server_id = server.server_id
         running = Running(server)
         running.load(*MODELS)
@@ -309,17 +295,235 @@ def broken(repository: Path) -> Iterator[Running]:
 
 both = pytest.mark.parametrize("place", ["on_loop", "in_place"])
 
+
+def eventually(condition: Callable[[], Any], within_s: float = 10.0) -> Any:
+    """What a condition gives once it is true."""
+    end = time.monotonic() + within_s
+    while not (outcome := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+    return outcome
+
+
 # --- one answer ---------------------------------------------------------------------------------------------------
 
 
 @both
 def test_a_call_has_its_tensors_and_parameters(shared: Running, place: str) -> None:
-    async def scenario(backend: Any) -> Any:
-        request = asked("plain", outputs=("y", "text"), text="käse", number=-(2**62), flag=True)  # type: ignore[name-defined]  # noqa: F821
-        response = await backend.infer(request)
-        one = await backend.infer(asked("plain", outputs=("y",)))  # type: ignore[name-defined]  # noqa: F821
-        return [response.outputs["y"].tolist(), response.outputs["text"][0].decode(), list(one.outputs)]
-
-    y, text, names = shared.run(scenario, place=place)
+    y, text, names = shared.run("echo", place=place)
     assert (y, json.loads(text)) == ([0, 2, 4], {"text": "käse", "number": -(2**62), "flag": True})
     assert names == ["y"]
+
+
+@both
+def test_errors_are_those_of_the_worker(shared: Running, place: str) -> None:
+    assert shared.run("failing", place=place, invalid=True) == ["InvalidInput", "x: is odd"]
+    assert shared.run("failing", place=place, failed=True) == ["RequestFailed", "no tea", 418, "Teapot"]
+    assert shared.run("failing", place=place, **{"raise": True}) == ["ServiceFault", "the service failed"]
+    kind, _ = shared.run("failing", place=place, model="none")
+    assert kind in {"BackendUnavailable", "EndpointNotFound"}
+    assert shared.run("failing", place=place, model="on_loop") == [
+        "ServiceFault",
+        "the model streams its answers: call it as a stream",
+    ]
+
+
+def test_no_call_while_the_worker_starts(shared: Running) -> None:
+    assert shared.run("refused").startswith("plain was called while the service starts or stops")
+
+
+@both
+def test_readiness_is_what_triton_says(shared: Running, place: str) -> None:
+    assert shared.run("readiness", place=place) == [True, True, False]
+
+
+@both
+def test_who_runs_out_of_time_is_released_and_the_worker_told(shared: Running, place: str, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    error, released_s, running = shared.run("late", place=place, mark=str(mark))
+    assert error == ["DeadlineExceeded", "the model did not answer in time"]
+    assert released_s < 1.5  # of three seconds
+    assert running == (1 if place == "on_loop" else 0)
+    assert eventually(lambda: mark.exists() and mark.read_text()) == "gone True parameter True"
+
+
+def test_a_cancelled_call_is_told_to_the_worker(shared: Running, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    assert shared.run("cancelled", mark=str(mark)) is True
+    assert eventually(lambda: mark.exists() and mark.read_text()) == "gone True parameter True"
+
+
+# --- streams ------------------------------------------------------------------------------------------------------
+
+
+@both
+def test_a_stream_has_its_chunks_in_order(shared: Running, place: str) -> None:
+    for count, size in ((0, 1), (1, 1), (1000, 10), (20, 3_000_000)):
+        wrong, seconds = shared.run("whole", place=place, streams=1, count=count, bytes=size)
+        assert wrong == []
+        print(f"{place}: {count} chunks of {size} bytes in {seconds:.3f} s")
+
+
+@both
+def test_a_stream_that_fails_fails_after_its_chunks(shared: Running, place: str) -> None:
+    teapot = ["RequestFailed", "no more tea", 418, "Teapot"]
+    assert shared.run("failing_after", place=place, count=5, error_at=0) == [[], teapot]
+    assert shared.run("failing_after", place=place, count=5, error_at=3) == [[0, 1, 2], teapot]
+
+
+@both
+def test_a_service_with_one_answer_may_give_it_on_a_stream(shared: Running, place: str) -> None:
+    assert shared.run("one_answer", place=place) == [[0, 3]]
+
+
+@both
+@pytest.mark.parametrize("model", ["plain", "on_loop"])
+def test_a_model_that_is_no_service_has_no_stream(shared: Running, place: str, model: str) -> None:
+    kind, message = shared.run("failing", place=place, model=model, streams=True)
+    assert (kind, message) == (
+        "ServiceFault",
+        "the model streams its answers in a way that cannot be called from inside Triton",
+    )
+
+
+@pytest.mark.parametrize(("name", "error"), [("x", InvalidInput), ("orchestrator-answers-x", CallCancelled)])
+def test_a_client_of_triton_cannot_have_answers_sent_elsewhere(
+    shared: Running, name: str, error: type[CallError]
+) -> None:
+    async def once() -> None:
+        backend = TritonBackend(shared.server.grpc_url)
+        try:
+            request = InferRequest("stream", {"x": np.zeros(1, np.int64)}, {"answers_to": name}, timeout_s=20)
+            async for _ in backend.stream(request):
+                pass
+        finally:
+            await backend.close()
+
+    with pytest.raises(error):
+        asyncio.run(once())
+
+
+def test_many_streams_at_once(shared: Running) -> None:
+    wrong, seconds = shared.run("whole", streams=50, count=100)
+    assert wrong == []
+    print(f"50 streams of 100 chunks at once: {seconds:.2f} s")
+    wrong, seconds = shared.run("whole", streams=50, count=10, first_ms=500)
+    assert wrong == []
+    print(f"50 streams that begin after 0.5 s: {seconds:.2f} s")
+    assert seconds < 10  # one after the other they would take 25
+
+
+def test_short_streams_do_not_wear_it_out(shared: Running) -> None:
+    """Triton's own way for several answers ends the calling process within seconds of this."""
+    wrong, seconds = shared.run("whole", streams=32, rounds=100, count=2)
+    assert wrong == []
+    print(f"3200 streams of 2 chunks, 32 at once: {seconds:.2f} s")
+    rounds = [shared.run("failing_after", count=3, error_at=1)[0] for _ in range(20)]
+    assert rounds == [[0]] * 20
+
+
+@both
+def test_a_long_stream_takes_no_memory(shared: Running, place: str) -> None:
+    seen, before, after, seconds = shared.run("long", place=place, count=100_000)
+    print(f"{place}: {seen} chunks in {seconds:.1f} s, {before} kB after a tenth of them and {after} kB after all")
+    assert seen == 100_000
+    assert after - before < 10_000  # all of them are 5 MB of content, and take 170 MB by Triton's own way
+
+
+@both
+def test_a_worker_waits_for_who_reads_slowly(shared: Running, place: str, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    shared.run("slowly", place=place, mark=str(mark))
+    made = int(eventually(lambda: mark.exists() and mark.read_text()))
+    print(f"{place}: {made} chunks were made where 5 were read")
+    assert 5 <= made < 2000
+
+
+@pytest.mark.parametrize(("place", "streams"), [("on_loop", 50), ("in_place", 1)])
+def test_streams_that_are_left_end(shared: Running, place: str, streams: int, tmp_path: Path) -> None:
+    told, ended = shared.run("abandoned", place=place, streams=streams, marks=str(tmp_path))
+    assert (told, ended) == ((streams, streams) if place == "on_loop" else (0, 0))
+    made = eventually(lambda: len(list(tmp_path.iterdir())) == streams and [*map(_number, tmp_path.iterdir())])
+    assert max(made) < 3000
+    assert shared.run("whole", place=place, streams=1, count=10)[0] == []
+
+
+def _number(path: Path) -> int:
+    return int(path.read_text() or 0)
+
+
+@both
+@pytest.mark.parametrize("parameters", [{"sleep_us": 1000}, {}, {"first_ms": 5000}], ids=["slow", "fast", "silent"])
+def test_a_stream_that_is_out_of_time_ends(
+    shared: Running, place: str, parameters: dict[str, int], tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+    error, seconds = shared.run("out_of_time", place=place, mark=str(mark), **parameters)
+    assert error == ["DeadlineExceeded", "the model did not answer in time"]
+    assert seconds < 3
+    eventually(mark.exists)
+
+
+# --- the deaths ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("place", "streams"), [("on_loop", 20), ("in_place", 1)])
+def test_a_stream_whose_worker_dies_is_an_error(broken: Running, place: str, streams: int, tmp_path: Path) -> None:
+    died = ["BackendUnavailable", "the model's worker process has died"]
+    mark = tmp_path / "mark"
+    worker = broken.worker("stream")
+    killed = 0.0
+
+    def kill() -> None:
+        nonlocal killed
+        eventually(mark.exists)
+        killed = time.monotonic()
+        worker.send_signal(signal.SIGKILL)
+
+    with ThreadPoolExecutor(1) as pool:
+        killing = pool.submit(kill)
+        errors = broken.run("many_until", place=place, streams=streams, mark=str(mark))
+        seconds = time.monotonic() - killed
+        killing.result()
+    assert errors == [died] * streams
+    print(f"{place}: {streams} readers were told of the death within {seconds:.3f} s")
+    assert seconds < 5
+    assert broken.run("failing_after", place=place, count=3) == [[], died]  # it is dead for good
+    broken.load("stream")
+    assert broken.run("failing_after", place=place, count=3, die_at=2) == [[0, 1], died]
+    broken.load("stream")
+    assert broken.run("failing_after", place=place, count=3) == [[0, 1, 2], None]
+
+
+def test_a_worker_goes_on_when_its_callers_die(broken: Running, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    caller = broken.worker("on_loop")
+
+    def kill() -> None:
+        eventually(mark.exists)
+        caller.send_signal(signal.SIGKILL)
+
+    with ThreadPoolExecutor(2) as pool:
+        killing = pool.submit(kill)
+        calling = pool.submit(broken.run, "many_until", timeout_s=3, streams=40, mark=str(mark))
+        killing.result()
+        for _ in range(3):
+            assert broken.run("whole", place="in_place", streams=1, count=500)[0] == []
+        with pytest.raises(CallError):
+            calling.result()
+    broken.load("on_loop")
+    assert broken.run("whole", streams=40, count=50)[0] == []
+
+
+@both
+def test_a_call_that_met_a_dead_worker_waits_for_the_next(broken: Running, place: str) -> None:
+    broken.worker("plain").send_signal(signal.SIGKILL)
+    with ThreadPoolExecutor(1) as pool:
+        calling = pool.submit(broken.run, "echo", place=place)
+        time.sleep(0.5)
+        assert not calling.done()
+        broken.load("plain")
+        assert calling.result()[0] == [0, 2, 4]
+    began = time.monotonic()
+    assert broken.run("failing", place=place, die=True) == ["BackendUnavailable", "the model's worker process has died"]
+    assert time.monotonic() - began < 3.5  # it has begun, and is not given to another

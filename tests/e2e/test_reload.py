@@ -66,9 +66,11 @@ def test_a_graph_is_reloaded_as_a_whole(tmp_path: Path) -> None:
         right.write_text("def broken(:")
         assert eventually(lambda: "syntax error" in server.log, 60), server.log
         assert told(server) == ["b", "b", "a"]
-        right.write_text(LEAF.format(name="Right", version="c") + "    def __init__(self): raise RuntimeError('no weights')\n")
+        right.write_text(
+            LEAF.format(name="Right", version="c") + "    def __init__(self): raise RuntimeError('no weights')\n"
+        )
         assert eventually(lambda: "no weights" in server.log, 60), server.log
-        assert eventually(lambda: "Left runs its new code already" in server.log, 60), server.log
+        assert eventually(lambda: "the new code of Left runs already" in server.log, 60), server.log
         assert told(server) == ["b", "b", "a"]
 
         write_leaf(tmp_path, "Third", "c")

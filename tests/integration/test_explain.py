@@ -79,10 +79,10 @@ Workers.linear (self.linear)
     ("service", "placement", "why", "calls"),
     [
         ("Workers", "triton", "it has the sync APIs score, count", "BLS, inside Triton"),
-        ("Waits", "frontend", "it declares models, and all its APIs are async", "Triton's network API"),
+        ("Waits", "frontend", "it calls models, and all its APIs are async", "Triton's network API"),
         ("OnGpu", "triton", "it asks for a GPU", "BLS, inside Triton"),
         ("Told", "triton", "@service(placement='triton') says so", "BLS, inside Triton"),
-        ("Leaf", "triton", "it declares no models: its methods do the work", ""),
+        ("Leaf", "triton", "it calls no models and no services: its methods do the work", ""),
         ("Process", "command", "it has cmd", ""),
     ],
 )
@@ -155,7 +155,7 @@ def test_a_stored_model_is_named_by_its_tag(folder: Path, tmp_path: Path, monkey
     document = asdict(explain(load_service("model:linear", folder), Target.EMBEDDED, 2))
     (model,) = document["models"]
     assert (document["placement"], document["runs"]["why"]) == (
-        "frontend", "it declares models, and all its APIs are async",
+        "frontend", "it calls models, and all its APIs are async",
     )  # fmt: skip
     assert (model["tag"], model["requested"], model["version"]) == (str(tag), "linear:latest", 1)
     page = run("explain", "model:linear", "--working-dir", folder, ORCHESTRATOR_HOME=home).stdout
@@ -178,3 +178,61 @@ def test_what_cannot_run_there_is_an_error(folder: Path) -> None:
     done = run("explain", "explained:NoGpu", "--working-dir", folder)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: model 'NoGpu.strict': accelerator='tensorrt' needs a GPU")
+
+
+def graph_explained(service: str) -> dict[str, Any]:
+    return asdict(explain(load_service(f"graph_explained:{service}", SOURCE.parent), Target.EMBEDDED, 2))
+
+
+def test_a_graph_is_drawn_and_then_every_service_of_it_is_explained() -> None:
+    done = run("explain", "graph_explained:Reader", "--working-dir", SOURCE.parent)
+    assert (done.returncode, done.stderr) == (0, "")
+    pages = done.stdout.split("\n\n")
+    assert (
+        pages[0]
+        == """\
+SERVICE                          AS            RUNS IN             CALLED THROUGH
+Reader                                         the front-end       HTTP
+├─ Speller                       self.speller  the front-end       the same event loop
+│  ├─ Cleaner                    self.cleaner  the front-end       the same event loop
+│  │  └─ Words                   self.words    Triton              Triton's network API
+│  └─ Words                      self.words    Triton              Triton's network API
+├─ Cleaner                       self.cleaner  the front-end       the same event loop, see above
+└─ http://spelling.example:3000  self.far      a server elsewhere  HTTP"""
+    )
+    named = [page.split()[0] for page in pages[1:] if "graph_explained:" in page]
+    assert named == ["Reader", "Speller", "Cleaner", "Words"], "the one that was asked for comes first"
+    assert (
+        """
+  calls      Speller (self.speller) through the same event loop
+  calls      Cleaner (self.cleaner) through the same event loop
+  calls      http://spelling.example:3000 (self.far) through HTTP
+"""
+        in f"{pages[1]}\n"
+    )
+    assert pages[2].splitlines()[0].split() == ["API", "ROUTE", "KIND", "RUNS", "BATCHING"]
+    words = done.stdout.partition("\nWords (graph_explained:Words)")[2]
+    assert "  called by  Cleaner, Speller\n" in words
+    assert "/count" not in words, "what only other services call has no route"
+
+
+def test_the_graph_as_json_keeps_the_form_of_one_service() -> None:
+    done = run("explain", "graph_explained:Printer", "--working-dir", SOURCE.parent, "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document == json.loads(json.dumps(graph_explained("Printer")))
+    assert (document["service"], document["placement"]) == ("Printer", "triton")
+    assert [each["service"] for each in document["others"]] == ["Cleaner", "Words"]
+    assert all(each.keys() == document.keys() for each in document["others"])
+    cleaner = document["others"][0]
+    assert (cleaner["placement"], cleaner["runs"]["why"]) == ("triton", "Printer, which runs in Triton, calls it")
+    assert cleaner["called_by"] == ["Printer"]
+    for caller in (document, cleaner):
+        assert [call["through"] for call in caller["calls"]] == ["BLS, inside Triton"]
+
+
+def test_where_a_service_runs_depends_on_who_calls_it() -> None:
+    placements = {each["service"]: each["placement"] for each in graph_explained("Reader")["others"]}
+    assert placements == {"Speller": "frontend", "Cleaner": "frontend", "Words": "triton"}
+    assert graph_explained("Cleaner")["placement"] == "frontend"
+    assert graph_explained("Words")["others"] == ()
