@@ -28,8 +28,10 @@ from orchestrator.errors import SettingsError
 from orchestrator.sdk import Definition
 from orchestrator.server import (
     ACCESS_LOGGER,
+    AdmittedBackend,
     Drain,
     Extension,
+    FrontendMetrics,
     FrontendOptions,
     create_app,
     create_proxy_app,
@@ -163,12 +165,13 @@ def _app_of_apis(plan: FrontendPlan, drain: Drain | None) -> FastAPI:
     metrics_url = plan.metrics_url
     backend: Backend
     extension = Extension()
+    metrics = FrontendMetrics(plan.service.metrics, multiprocess=plan.workers > 1)
     if plan.service.placement is Placement.FRONTEND:
         here = [each for each in plan.graph if each.placement is Placement.FRONTEND]
         definitions = [load_definition(each, plan.working_dir) for each in here]
         backend = graph = LocalGraph(
             definitions,
-            elsewhere=partial(_triton_of, plan) if plan.grpc_url is not None else None,
+            elsewhere=partial(_admitted, plan, metrics) if plan.grpc_url is not None else None,
             models=partial(_models_of, plan),
             worker_index=_worker_index(),
         )
@@ -180,6 +183,7 @@ def _app_of_apis(plan: FrontendPlan, drain: Drain | None) -> FastAPI:
         backend,
         others=plan.others,
         extension=extension,
+        metrics=metrics,
         options=FrontendOptions(
             max_body_bytes=plan.max_body_bytes,
             processes=plan.workers,
@@ -194,6 +198,12 @@ def _app_of_apis(plan: FrontendPlan, drain: Drain | None) -> FastAPI:
 def _triton_of(plan: FrontendPlan) -> Backend:
     assert plan.grpc_url is not None
     return SupervisedBackend(TritonBackend(plan.grpc_url, board=plan.call_board), _health_of(plan))
+
+
+def _admitted(plan: FrontendPlan, metrics: FrontendMetrics) -> Backend:
+    """Triton, for services that run here: what they call waits as what is called by HTTP does."""
+    there = [each for each in plan.graph if each.placement is Placement.TRITON]
+    return AdmittedBackend(_triton_of(plan), there, metrics, processes=plan.workers)
 
 
 def _models_of(plan: FrontendPlan, definition: Definition) -> BackendModels | None:

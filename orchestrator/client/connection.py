@@ -157,19 +157,12 @@ class Connection:
         found = self._clients.get(loop)
         if found is not None and not found[0].is_closed:
             return found[0]
-        client = httpx2.AsyncClient(
-            base_url=self.url,
-            follow_redirects=True,
-            # No environment: its proxy is not for one's own machines.
-            trust_env=False,
-            transport=httpx2.AsyncHTTPTransport(
-                verify=_certificates(),
-                trust_env=False,
-                # How many calls there are at once is for the callers to say, and for the server.
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=_IDLE_S),
-                socket_options=_SOCKET,
-            ),
-        )
+        transport = await asyncio.to_thread(_transport)
+        found = self._clients.get(loop)
+        if found is not None and not found[0].is_closed:  # meanwhile another call has made it
+            return found[0]
+        # No environment: its proxy is not for one's own machines.
+        client = httpx2.AsyncClient(base_url=self.url, follow_redirects=True, trust_env=False, transport=transport)
         keeper = _closed_with_loop(client)
         with self._lock:
             for ended in [each for each in self._clients if each.is_closed()]:
@@ -244,7 +237,17 @@ def _said(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
+def _transport() -> httpx2.AsyncHTTPTransport:
+    """Takes a tenth of a second when it is the first: it is not for an event loop."""
+    return httpx2.AsyncHTTPTransport(
+        verify=_certificates(),
+        trust_env=False,
+        # How many calls there are at once is for the callers to say, and for the server.
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=_IDLE_S),
+        socket_options=_SOCKET,
+    )
+
+
 @functools.cache
 def _certificates() -> ssl.SSLContext:
-    """Read once: it takes longer than a call."""
     return httpx2.create_ssl_context(trust_env=False)

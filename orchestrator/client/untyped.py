@@ -27,6 +27,7 @@ __all__ = ["UntypedService"]
 _ROOT: Final = ""
 """Name of the one argument that is the whole body."""
 _PREFIX: Final = "api_"
+_FILES: Final = frozenset({Form.FILE, Form.IMAGE})
 _DOCUMENTS: Final = frozenset({Form.JSON, Form.TENSOR, Form.TABLE})
 """Forms whose chunks are JSON documents, so that a stream of them never is one of events that its method made itself."""
 logger = logging.getLogger("orchestrator.client")
@@ -172,7 +173,10 @@ class _Caller:
             args, kwargs = tuple(arguments.values()), {}
         else:
             args, kwargs = (), dict(arguments)
-        request = await asyncio.to_thread(build_call, endpoint, args, kwargs)  # it may read files
+        if any(form_of(schema) in _FILES for schema in (endpoint.root, *endpoint.parameters.values()) if schema):
+            request = await asyncio.to_thread(build_call, endpoint, args, kwargs)  # it may read files
+        else:
+            request = build_call(endpoint, args, kwargs)
         form = form_of(endpoint.output)
         if endpoint.stream and form in _DOCUMENTS:
             request = dataclasses.replace(request, headers={**request.headers, "accept": f"{EVENTS}, */*;q=0.5"})

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mappi
 from contextlib import aclosing, suppress
 from typing import Any, Final, Protocol
 
-from orchestrator.engine.backend import Backend
+from orchestrator.engine.backend import Backend, RunsOn
 from orchestrator.engine.invoker import Invoker
 from orchestrator.engine.origin import inherited
 from orchestrator.errors import CallError, DeadlineExceeded
@@ -74,7 +74,9 @@ class BackendService:
         left_s = self._left(running)
         timeout_s = self._service.timeout_s if left_s is None else min(left_s, self._service.timeout_s)
         try:
-            outcome = await invoker.call(api, arguments, timeout_s=timeout_s, parameters=inherited(running))
+            outcome = await invoker.call(
+                api, arguments, timeout_s=timeout_s, runs_on=_runs_on(running), parameters=inherited(running)
+            )
         except CallError as error:
             raise as_raised(error) from error.__cause__
         return outcome.value
@@ -82,7 +84,9 @@ class BackendService:
     async def _stream(
         self, invoker: Invoker, api: str, arguments: Mapping[str, Any], running: RunningCall | None
     ) -> AsyncGenerator[Any, None]:
-        stream = invoker.stream(api, arguments, timeout_s=self._left(running), parameters=inherited(running))
+        stream = invoker.stream(
+            api, arguments, timeout_s=self._left(running), runs_on=_runs_on(running), parameters=inherited(running)
+        )
         try:
             async with aclosing(stream) as outcomes:
                 async for outcome in outcomes:
@@ -102,6 +106,10 @@ class BackendService:
         if left_s <= 0:
             raise DeadlineExceeded(f"{self._service.name} was not called: the deadline has passed")
         return left_s
+
+
+def _runs_on(running: RunningCall | None) -> RunsOn | None:
+    return None if running is None else running.runs_on
 
 
 class _Blocked:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from orchestrator.engine.backend import RunsOn
 from orchestrator.engine.lifetime import CALL_PARAMETER, CALLERS_PARAMETER, Lifetime, callers_of
 from orchestrator.sdk.context import RunningCall
 from orchestrator.spec import TRACE_HEADERS
@@ -47,7 +48,11 @@ def request_id_of(parameters: Mapping[str, Any], request_id: str) -> str:
 
 
 def running_call_of(
-    parameters: Mapping[str, Any], request_id: str, lifetime: Lifetime, workspace: Any = None
+    parameters: Mapping[str, Any],
+    request_id: str,
+    lifetime: Lifetime,
+    workspace: Any = None,
+    runs_on: RunsOn | None = None,
 ) -> RunningCall:
     """What calls inherit that are made for this one.
 
@@ -57,4 +62,4 @@ def running_call_of(
     """
     own = parameters.get(CALL_PARAMETER)
     numbers = (*callers_of(parameters), int(own)) if own else callers_of(parameters)
-    return RunningCall(request_id, lifetime.deadline, numbers, trace_of(parameters), workspace, lifetime.end)
+    return RunningCall(request_id, lifetime.deadline, numbers, trace_of(parameters), workspace, lifetime.end, runs_on)

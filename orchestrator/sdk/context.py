@@ -40,6 +40,7 @@ class RunningCall:
         trace: the W3C trace context, as headers.
         workspace: where files may be put that are of use until this call ends.
         end: why nobody waits for it any more; None while somebody does.
+        runs_on: is told of work that goes on where this call has ended without it; see `engine.InferRequest`.
     """
 
     request_id: str = ""
@@ -48,6 +49,7 @@ class RunningCall:
     trace: tuple[tuple[str, str], ...] = ()
     workspace: "_Folder | None" = None
     end: Callable[[], Exception | None] = lambda: None
+    runs_on: Callable[[Any], None] | None = None
 
 
 running_call: contextvars.ContextVar[RunningCall | None] = contextvars.ContextVar(

@@ -1,15 +1,19 @@
 """SERVE: the FastAPI front-end; reads only specs."""
 
 from orchestrator.server.access import ACCESS_LOGGER
+from orchestrator.server.admitted import AdmittedBackend
 from orchestrator.server.app import FrontendOptions, create_app, create_proxy_app
 from orchestrator.server.drain import Drain
+from orchestrator.server.metrics import FrontendMetrics
 from orchestrator.server.mounts import Extension, extension_of
 from orchestrator.server.proxy import Upstream
 
 __all__ = [
     "ACCESS_LOGGER",
+    "AdmittedBackend",
     "Drain",
     "Extension",
+    "FrontendMetrics",
     "FrontendOptions",
     "Upstream",
     "create_app",

@@ -70,6 +70,7 @@ def create_app(
     options: FrontendOptions | None = None,
     engine_metrics: Callable[[], Awaitable[bytes]] | None = None,
     extension: Extension | None = None,
+    metrics: FrontendMetrics | None = None,
 ) -> FastAPI:
     """The front-end of a service.
 
@@ -80,13 +81,14 @@ def create_app(
         options: limits.
         engine_metrics: reads the engine's Prometheus page.
         extension: applications and middleware that the service brings along.
+        metrics: where calls are counted; default: counters of its own.
     """
     options = options or FrontendOptions()
     extension = extension or Extension()
     graph = [service, *others]
     models = list(dict.fromkeys(name for each in graph for name in (each.name, *(model.name for model in each.models))))
     invoker = Invoker(service.called(), backend)
-    metrics = FrontendMetrics(service.metrics, multiprocess=options.processes > 1)
+    metrics = metrics or FrontendMetrics(service.metrics, multiprocess=options.processes > 1)
     admission = _admission(service, metrics, options)
 
     async def break_off() -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from orchestrator.codec import Layout, row_codec_of
 from orchestrator.codec.layout import API_PARAMETER, CONTEXT_PARAMETER
 from orchestrator.codec.registry import codec_of
+from orchestrator.engine.backend import RunsOn
 from orchestrator.engine.lifetime import FOREVER, Lifetime
 from orchestrator.engine.origin import running_call_of
 from orchestrator.errors import CallError, EndpointNotFound, OutputMismatch
@@ -46,12 +47,14 @@ class WorkerCall:
         tensors: by name, batch axis included where the model batches.
         parameters: the request's.
         lifetime: how long somebody waits for the answer.
+        runs_on: see `InferRequest`.
     """
 
     tensors: Mapping[str, NDArray[Any]]
     parameters: Mapping[str, Any]
     request_id: str
     lifetime: Lifetime = FOREVER
+    runs_on: RunsOn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +192,7 @@ class Executor:
             except ValueError as error:
                 raise argument_problem(argument.name, error) from error
         rows = next((len(tensor) for tensor in call.tensors.values()), 1) if binding.spec.batch else 1
-        running = running_call_of(call.parameters, call.request_id, call.lifetime, scope)
+        running = running_call_of(call.parameters, call.request_id, call.lifetime, scope, call.runs_on)
         context = None
         if binding.spec.context is not None:
             info = info_of(call.parameters.get(CONTEXT_PARAMETER), call.request_id, running.trace)

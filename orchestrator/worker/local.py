@@ -183,4 +183,4 @@ async def _run(concurrent: Concurrent, call: WorkerCall) -> Answer:
 def _call_of(request: InferRequest, caller: _Caller) -> WorkerCall:
     lifetime = lifetime_of(request.parameters, board=None, gone=lambda: caller.gone)
     request_id = request_id_of(request.parameters, request.request_id)
-    return WorkerCall(request.inputs, request.parameters, request_id, lifetime)
+    return WorkerCall(request.inputs, request.parameters, request_id, lifetime, request.runs_on)
