@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from orchestrator.codec.codec import Workspace
@@ -115,7 +116,8 @@ def _plain(where: str, argument: ArgumentSpec, api: ApiBinding, python: Any) -> 
     if python is None and argument.value.nullable:
         return None
     try:
-        return codec_of(argument.value.kind).from_python(argument.value, python, api.arguments[argument.name])
+        plain = codec_of(argument.value.kind).from_python(argument.value, python, api.arguments[argument.name])
+        return _own(plain, python)
     except InvalidInput:
         raise
     except (TypeError, ValueError) as error:
@@ -124,3 +126,10 @@ def _plain(where: str, argument: ArgumentSpec, api: ApiBinding, python: Any) -> 
             f"{where}: {problem.message}",
             problems=[{**each, "loc": [where, *each["loc"]]} for each in problem.problems],
         ) from error
+
+
+def _own(plain: Any, python: Any) -> Any:
+    """An array that is not the caller's: a service in the same process may write into it, and the caller may meanwhile."""
+    if isinstance(plain, np.ndarray) and isinstance(python, np.ndarray) and np.may_share_memory(plain, python):
+        return plain.copy()
+    return plain

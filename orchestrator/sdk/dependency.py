@@ -253,7 +253,13 @@ class ServiceStream:
     def __next__(self) -> Any:
         if self._chunks is None:
             self._chunks = self._caller.stream(*self._call)
-        return self._python(next(self._chunks))
+        try:
+            return self._python(next(self._chunks))
+        except BaseException:
+            # Here and now: an error keeps this stream alive with its frames, and a collection in the loop's own thread
+            # could not wait for the loop.
+            self.close()
+            raise
 
     def close(self) -> None:
         """Ends it."""

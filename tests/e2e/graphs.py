@@ -44,6 +44,20 @@ class Root:
         return ["{version}", self.left.tell(), self.right.tell()]
 """
 
+NUMBERED = """
+import numpy as np
+import orchestrator
+
+@orchestrator.service
+class Left:
+    mine = orchestrator.models.Onnx("number:latest")
+
+    @orchestrator.api
+    def tell(self) -> str:
+        return f"{version} {{self.mine(np.zeros((1, 1), np.float32))[0, 0]:.0f}}"
+"""
+"""`Left` with a stored model of its own; see `tests/e2e/versions.py`."""
+
 
 def write_leaf(folder: Path, name: str, version: str) -> None:
     """`Left` or `Right`, in a module of its name."""

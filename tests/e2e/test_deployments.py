@@ -26,6 +26,7 @@ from orchestrator.spec import Tag
 from orchestrator.store import Store
 from orchestrator.triton import Control, leftovers
 from orchestrator.worker.snapshot import take_snapshot
+from tests.e2e.graphs import NUMBERED, ROOT, SYNC_ROOT, write_graph, write_leaf
 from tests.e2e.serving import COMMAND, Serving, eventually, gone, shm_segments
 from tests.e2e.versions import done, folders, orchestrator, refused, save_number, write_code
 
@@ -581,3 +582,198 @@ def test_models_that_a_service_reads_by_itself_move_one_by_one(home: Path, tmp_p
         assert words() == ["one1", "two1", "b"]
         [model] = status_of(server).values()
         assert model["stored"] == ["one", "two"]
+
+
+def graph_told(server: Serving) -> list[str]:
+    """The versions of the root and of its leaves."""
+    answer = httpx2.post(f"{server.url}/tell", json={}, timeout=30)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json())
+
+
+@contextmanager
+def telling(server: Serving) -> Iterator[set[tuple[str, ...]]]:
+    """Asks the graph without a pause; what answered, in the end. No request may fail."""
+    stop, seen, failed = threading.Event(), set[tuple[str, ...]](), list[str]()
+
+    def ask() -> None:
+        with httpx2.Client(base_url=server.url, timeout=30) as http:
+            while not stop.is_set():
+                answer = http.post("/tell", json={})
+                if answer.status_code == 200:
+                    seen.add(tuple(answer.json()))
+                else:
+                    failed.append(answer.text)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not failed, failed[:3]
+
+
+@pytest.mark.parametrize("root", [ROOT, SYNC_ROOT], ids=["root on the front-end", "root in Triton"])
+def test_a_leaf_of_a_graph_is_deployed_and_rolled_back_by_itself(tmp_path: Path, root: str) -> None:
+    folder = tmp_path / "code"
+    write_graph(folder, "a", root=root)
+    with Serving("root:Root", working_dir=folder) as server:
+        where = ("--working-dir", str(folder), "--server", server.url)
+        write_graph(folder, "b", root=root)
+        with telling(server) as seen:
+            [outcome] = done("deploy", "left:Left", *where)
+        assert [(each["model"], each["notes"]) for each in outcome["changed"]] == [("Left", [])]
+        assert seen == {("a", "a", "a"), ("a", "b", "a")}
+        left = folder / "left.py"
+        left.write_text(left.read_text().replace("def shout(self) -> str", "def shout(self) -> int"))
+        line = refused("deploy", "left:Left", *where)
+        assert (
+            "the new Left cannot stand in for the old, which Root calls: `shout`, result: text became integer" in line
+        )
+        for concurrent in ("async def shout", "def shout"):
+            write_leaf(folder, "Left", "c")
+            changed = left.read_text().replace("def shout", concurrent)
+            if concurrent == "def shout":
+                changed = changed.replace("@orchestrator.service", "@orchestrator.service(threads=2)")
+            left.write_text(changed)
+            line = refused("deploy", "left:Left", *where)
+            assert "its Triton model: one call at a time became concurrent (async, streams or threads)" in line
+        assert "no service 'Third' is served here" in deploy_third(folder, server)
+        with telling(server) as seen:
+            done("rollback", "Left", "--server", server.url)
+        assert seen == {("a", "b", "a"), ("a", "a", "a")}
+        assert "nothing served before" in refused("rollback", "Right", "--server", server.url)
+        workers = {"Left", "Right"} | ({"Root"} if root == SYNC_ROOT else set())
+        assert set(status_of(server)) == workers
+
+
+def deploy_third(folder: Path, server: Serving) -> str:
+    write_leaf(folder, "Third", "c")
+    return refused("deploy", "third:Third", "--working-dir", str(folder), "--server", server.url)
+
+
+def test_a_root_in_triton_is_deployed_alone_and_it_is_said_what_stays_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    write_graph(folder, "a", root=SYNC_ROOT)
+    with Serving("root:Root", working_dir=folder) as server:
+        where = ("--working-dir", str(folder), "--server", server.url)
+        root, left = folder / "root.py", folder / "left.py"
+        root.write_text(SYNC_ROOT.format(version="b"))
+        [outcome] = done("deploy", "root:Root", *where)
+        assert outcome["changed"][0]["notes"] == [], "only its own module has changed"
+        assert graph_told(server) == ["b", "a", "a"]
+
+        write_graph(folder, "c", root=SYNC_ROOT)
+        [outcome] = done("deploy", "root:Root", *where)
+        behind = "{} goes on with its code of before ({} changed); `orchestrator deploy` moves it"
+        assert outcome["changed"][0]["notes"] == [behind.format("Left", "left.py"), behind.format("Right", "right.py")]
+        assert graph_told(server) == ["c", "a", "a"]
+        done("deploy", "right:Right", *where)
+        assert graph_told(server) == ["c", "a", "c"]
+
+        left.write_text(left.read_text().replace("def shout(self)", "def shout(self, loud: bool = True)"))
+        root.write_text(SYNC_ROOT.format(version="d"))
+        line = refused("deploy", "root:Root", *where)
+        assert "the new Root does not go together with what is served: `left`, Left: `shout`, argument `loud`" in line
+        write_leaf(folder, "Third", "d")
+        with_third = SYNC_ROOT.replace("from left", "from third import Third\nfrom left")
+        root.write_text(
+            with_third.replace("right =", "third = orchestrator.depends(Third)\n    right =").format(version="d")
+        )
+        write_leaf(folder, "Left", "c")
+        assert "`third` is Third, which is not served here" in refused("deploy", "root:Root", *where)
+
+        one_less = SYNC_ROOT.replace("    right = orchestrator.depends(Right)\n", "").replace(", self.right.tell()", "")
+        root.write_text(one_less.format(version="e"))
+        done("deploy", "root:Root", *where)
+        assert graph_told(server) == ["e", "a"]
+        done("rollback", "Root", "--server", server.url)
+        assert graph_told(server) == ["c", "a", "c"]
+        done("rollback", "Root", "--server", server.url)
+        done("rollback", "Right", "--server", server.url)
+        assert graph_told(server) == ["b", "a", "a"]
+
+
+def test_a_root_on_the_front_end_stays_and_its_leaves_and_their_models_move(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    write_graph(folder, "a")
+    (folder / "left.py").write_text(NUMBERED.format(version="a"))
+    save_number(home, 1)
+    with Serving("root:Root", working_dir=folder) as server:
+        save_number(home, 2)
+        line = refused("deploy", "root:Root", "--working-dir", str(folder), "--server", server.url)
+        assert "Root runs on the front-end" in line
+        with telling(server) as seen:
+            [outcome] = done("models", "deploy", "number:2", "--server", server.url)
+        assert seen == {("a", "a 1", "a"), ("a", "a 2", "a")}
+        assert [each["model"] for each in outcome["changed"]] == ["number"]
+        (folder / "left.py").write_text(NUMBERED.format(version="b"))
+        done("deploy", "left:Left", "--working-dir", str(folder), "--server", server.url)
+        assert graph_told(server) == ["a", "b 2", "a"]
+        done("models", "rollback", "number", "--server", server.url)
+        done("rollback", "Left", "--server", server.url)
+        assert graph_told(server) == ["a", "a 1", "a"]
+        assert set(status_of(server)) == {"number", "Left", "Right"}
+        [status] = [each for each in done("models", "status") if each["url"] == server.url]
+        assert (status["service"], status["others"]) == ("Root", ["Left", "Right"])
+        assert "Root, Left, Right (process" in orchestrator("models", "status").stdout
+
+
+SHARED = """
+import numpy as np
+import orchestrator
+
+ZERO = np.zeros((1, 1), np.float32)
+
+@orchestrator.service
+class Leaf:
+    other = orchestrator.models.Onnx("number:latest", name="other")
+    mine = orchestrator.models.Onnx("number:latest")
+
+    @orchestrator.api
+    def tell(self) -> str:
+        return f"{self.mine(ZERO)[0, 0]:.0f} {self.other(ZERO)[0, 0]:.0f}"
+
+@orchestrator.service
+class Middle:
+    leaf = orchestrator.depends(Leaf)
+    other = orchestrator.models.Onnx("number:latest")
+
+    @orchestrator.api
+    async def tell(self) -> list[str]:
+        return [f"{(await self.other.to_async(ZERO))[0, 0]:.0f}", await self.leaf.to_async.tell()]
+
+@orchestrator.service
+class Root:
+    middle = orchestrator.depends(Middle)
+
+    @orchestrator.api
+    def tell(self) -> list[str]:
+        return ["VERSION", *self.middle.to_sync.tell()]
+"""
+
+
+def test_a_model_that_services_share_moves_once_and_a_composite_in_triton_is_deployed_like_a_leaf(
+    home: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "code"
+    folder.mkdir()
+    module = folder / "service.py"
+    module.write_text(SHARED)
+    save_number(home, 1)
+    with Serving("service:Root", working_dir=folder) as server:
+        save_number(home, 2)
+        assert graph_told(server) == ["VERSION", "1", "1 1"]
+        [outcome] = done("models", "deploy", "number:2", "--server", server.url)
+        assert [each["model"] for each in outcome["changed"]] == ["other", "number"]
+        assert graph_told(server) == ["VERSION", "2", "2 2"]
+        module.write_text(SHARED.replace('[f"{(await', '[f"middle {(await'))
+        [outcome] = done("deploy", "service:Middle", "--working-dir", str(folder), "--server", server.url)
+        assert graph_told(server) == ["VERSION", "middle 2", "2 2"]
+        assert "Leaf goes on with its code of before (service.py changed)" in outcome["changed"][0]["notes"][0]
+        done("models", "rollback", "number", "--server", server.url)
+        assert graph_told(server) == ["VERSION", "middle 1", "1 1"]

@@ -108,7 +108,8 @@ def test_what_a_caller_knows_of_a_leaf_is_what_serves() -> None:
     documented = changed("return x", '"What it tells."\n        return x', "Middle")["Middle"]
     assert documented.dependencies != serves["Middle"].dependencies
     assert among(documented, serves).dependencies == serves["Middle"].dependencies
-    more = changed("leaf = orchestrator.depends(Leaf)", "leaf = orchestrator.depends(Leaf)\n    other = orchestrator.depends(Other)", "Middle")["Middle"]  # fmt: skip
+    leaf = "leaf = orchestrator.depends(Leaf)"
+    more = changed(leaf, f"{leaf}\n    other = orchestrator.depends(Other)", "Middle")["Middle"]
     known = {each.attribute: each.service for each in among(more, serves).dependencies}
     assert known["other"] == serves["Other"].called(), "a service that is served here may be called from now on"
     fewer = changed("    other = orchestrator.depends(Other)\n", "")["Root"]
