@@ -37,6 +37,7 @@ class Engine:
         scratch: a folder that goes with it, also where this process is killed; None where there is none.
         process: address of the service's own process, `host:port`, which stands in Triton's place.
         call_board: file of the cancel board that its workers read, where that Triton is ours.
+        http_url: as `http://127.0.0.1:8000`, where that Triton is ours.
         background: runs what goes on beside the front-end, where that Triton is ours.
         turns: whose turn it is to load a model there; for work of the background.
     """
@@ -47,6 +48,7 @@ class Engine:
     scratch: Path | None = None
     process: str | None = None
     call_board: Path | None = None
+    http_url: str | None = None
     background: Background | None = None
     turns: Turns | None = None
 
@@ -116,6 +118,7 @@ def _embedded(definition: Definition, working_dir: Path, reloads: bool) -> Gener
                 server.own_repository,
                 scratch=server.run_dir,
                 call_board=server.call_board,
+                http_url=server.http_url,
                 background=background,
                 turns=turns,
             )

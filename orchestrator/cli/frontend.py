@@ -33,12 +33,13 @@ from orchestrator.server import (
     Extension,
     FrontendMetrics,
     FrontendOptions,
+    ModelVersion,
     create_app,
     create_proxy_app,
     extension_of,
 )
 from orchestrator.spec import Placement, ServiceConfig, ServiceSpec, Ssl
-from orchestrator.triton import TritonBackend, read_metrics
+from orchestrator.triton import Control, TritonBackend, read_metrics
 from orchestrator.triton.supervised import SupervisedBackend
 from orchestrator.worker.instance import load_definition
 from orchestrator.worker.local_graph import LocalGraph
@@ -54,6 +55,7 @@ class FrontendPlan(BaseModel):
 
     Attributes:
         grpc_url: of Triton; None for a service that needs none.
+        http_url: of Triton, where that is ours and answers our calls over HTTP, too.
         working_dir: folder of the user's code, which only a service that is placed on the front-end needs here.
         scratch: folder for what front-end processes share; None for the system's.
         process: address of the service's own process, where that answers its HTTP.
@@ -72,6 +74,7 @@ class FrontendPlan(BaseModel):
     scratch: Path | None = None
     process: str | None = None
     call_board: Path | None = None
+    http_url: str | None = None
     others: tuple[ServiceSpec, ...] = ()
     successor: bool = False
 
@@ -192,12 +195,21 @@ def _app_of_apis(plan: FrontendPlan, drain: Drain | None) -> FastAPI:
             health=health.read if (health := _health_of(plan)) else Health,
         ),
         engine_metrics=(lambda: read_metrics(metrics_url)) if metrics_url else None,
+        engine_index=partial(_index_of, plan.grpc_url) if plan.grpc_url is not None else None,
     )
+
+
+async def _index_of(grpc_url: str) -> list[ModelVersion]:
+    """What Triton has loaded. The connection is made anew each time: it is asked only while somebody looks."""
+    async with Control(grpc_url) as control:
+        index = await control.repository_index()
+    return [ModelVersion(each.name, each.version, each.state, each.reason) for each in index]
 
 
 def _triton_of(plan: FrontendPlan) -> Backend:
     assert plan.grpc_url is not None
-    return SupervisedBackend(TritonBackend(plan.grpc_url, board=plan.call_board), _health_of(plan))
+    triton = TritonBackend(plan.grpc_url, board=plan.call_board, http_url=plan.http_url)
+    return SupervisedBackend(triton, _health_of(plan))
 
 
 def _admitted(plan: FrontendPlan, metrics: FrontendMetrics) -> Backend:

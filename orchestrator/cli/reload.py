@@ -73,8 +73,7 @@ def run_reloading(plan: FrontendPlan, sock: socket.socket, engine: Engine, expor
             except _Stuck as stuck:
                 fail(stuck.error)
                 new = [each.name for each in (*fresh.others, fresh.service) if each.name in stuck.loaded]
-                names = ", ".join(new)
-                note(f"the new code of {names} runs already; the rest goes on as before" if new else _GOES_ON)
+                note(f"the new code of {', '.join(new)} runs already; the rest goes on as before" if new else _GOES_ON)
                 continue
             _stop(process)
             plan = plan.model_copy(update={"service": fresh.service, "others": fresh.others})

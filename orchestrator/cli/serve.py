@@ -102,6 +102,7 @@ def serve(
                     allow_internal_urls=allow_internal_urls,
                     process=engine.process,
                     call_board=engine.call_board,
+                    http_url=engine.http_url,
                 )
                 try:
                     with operated(definition, engine, url_of(definition.spec, sock), reloads=reload):

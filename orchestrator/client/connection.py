@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
 import httpx2
@@ -15,6 +15,7 @@ import httpx2
 from orchestrator.client.endpoints import SCHEMA_PATH
 from orchestrator.client.exchange import Exchange
 from orchestrator.client.naming import READY_PATH
+from orchestrator.client.reading import Reading
 from orchestrator.client.wire import WireRequest, error_of
 from orchestrator.errors import (
     BackendUnavailable,
@@ -44,7 +45,6 @@ _SOCKET: Final = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
 _REQUEST_ID: Final = "x-request-id"
-_END: Final = object()
 
 
 class Connection:
@@ -52,10 +52,12 @@ class Connection:
 
     Args:
         url: of the server.
+        as_raised: an error that the service's code raised, in the class that the caller's code knows.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, as_raised: Callable[[RequestFailed], RequestFailed]) -> None:
         self.url = url.rstrip("/")
+        self._as_raised = as_raised
         self._clients: dict[asyncio.AbstractEventLoop, tuple[httpx2.AsyncClient, AsyncGenerator[None, None]]] = {}
         self._lock = threading.Lock()
 
@@ -75,36 +77,35 @@ class Connection:
                 reply = await self._send(exchange.request, running, left_s, stream=False)
             return exchange.result(reply.headers, reply.content)
 
-    async def chunks(self, where: str, exchange: Exchange, running: RunningCall | None) -> AsyncGenerator[Any, None]:
+    def chunks(self, where: str, exchange: Exchange, running: RunningCall | None) -> AsyncGenerator[Any, None]:
         """Makes a call that is a stream; closing the generator ends it on the server, too.
 
         Raises:
             CallError: as `answer`.
         """
+        return Reading(lambda put: self._read(where, exchange, running, put))
+
+    async def _read(
+        self, where: str, exchange: Exchange, running: RunningCall | None, put: Callable[[Any], Awaitable[None]]
+    ) -> None:
         left_s = self._left_s(where, running)
         now = asyncio.get_running_loop().time()
-        end = None if left_s is None else now + left_s
         with self._told(where, left_s):
-            async with asyncio.timeout_at(end or now + _PATIENCE_S):
+            async with asyncio.timeout_at(now + (left_s or _PATIENCE_S)):
                 reply = await self._send(exchange.request, running, left_s, stream=True)
-        try:
-            chunks = exchange.chunks(reply.headers)
-            pieces = reply.aiter_bytes()
-            while True:
-                with self._told(where, left_s):
-                    async with asyncio.timeout_at(end):
-                        piece = await anext(pieces, b"")
-                    complete = chunks.feed(piece) if piece else chunks.end()
-                while True:
-                    with self._told(where, left_s):
-                        chunk = next(complete, _END)
-                    if chunk is _END:
-                        break
-                    yield chunk
-                if not piece:
-                    return
-        finally:
-            await reply.aclose()
+            try:
+                async with (
+                    asyncio.timeout_at(None if left_s is None else now + left_s),
+                    contextlib.aclosing(reply.aiter_bytes()) as pieces,
+                ):
+                    chunks = exchange.chunks(reply.headers)
+                    async for piece in pieces:
+                        for chunk in chunks.feed(piece):
+                            await put(chunk)
+                    for chunk in chunks.end():
+                        await put(chunk)
+            finally:
+                await reply.aclose()
 
     async def schema(self, running: RunningCall | None) -> bytes:
         """The document that tells which APIs the server has.
@@ -147,9 +148,12 @@ class Connection:
         if reply.status_code < 400:
             return reply
         try:
-            raise error_of(reply.status_code, reply.headers, await reply.aread())
+            error = error_of(reply.status_code, reply.headers, await reply.aread())
         finally:
             await reply.aclose()
+        if reply.status_code < 500 and type(error) is ServiceFault:  # another server's own, such as 403
+            raise RequestFailed(error.message, status=reply.status_code)
+        raise error
 
     async def _client(self) -> httpx2.AsyncClient:
         """The client of this loop: one of another, or of one that has ended, cannot be used."""
@@ -187,24 +191,25 @@ class Connection:
     @contextlib.contextmanager
     def _told(self, where: str, left_s: float | None) -> Iterator[None]:
         """Raises whatever goes wrong in its block as one of our errors."""
+        at = where if where.startswith(self.url) else f"{where} at {self.url}"
         try:
             yield
-        except RequestFailed:
-            raise
+        except RequestFailed as error:
+            raise self._as_raised(error) from None
         except CallError as error:
             if isinstance(error, BackendUnavailable) and self.url not in error.message:
-                error.message = f"{where} at {self.url}: {error.message}"
+                error.message = f"{at}: {error.message}"
             raise
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            raise BackendUnavailable(f"{where}: nothing answers at {self.url} ({_said(error)})") from error
+            raise BackendUnavailable(f"{at}: nothing answers ({_said(error)})") from error
         except (TimeoutError, httpx2.TimeoutException) as error:
-            raise DeadlineExceeded(f"{where} did not answer in {left_s or _PATIENCE_S:.3g} seconds") from error
+            raise DeadlineExceeded(f"{at} did not answer in {left_s or _PATIENCE_S:.3g} seconds") from error
         except httpx2.TransportError as error:
-            raise BackendUnavailable(f"{where}: {self.url} broke the connection ({_said(error)})") from error
+            raise BackendUnavailable(f"{at}: the connection broke ({_said(error)})") from error
         except httpx2.RequestError as error:
-            raise ServiceFault(f"{where}: {self.url} does not speak HTTP as it should ({_said(error)})") from error
+            raise ServiceFault(f"{at}: this is not HTTP as it should be ({_said(error)})") from error
         except ValueError as error:
-            raise OutputMismatch(f"{where} at {self.url} answered what cannot be read: {error}") from error
+            raise OutputMismatch(f"{at} answered what cannot be read: {error}") from error
 
 
 async def _closed_with_loop(client: httpx2.AsyncClient) -> AsyncGenerator[None, None]:

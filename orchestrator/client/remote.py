@@ -4,14 +4,13 @@ import asyncio
 import logging
 import sys
 from collections.abc import AsyncGenerator, Coroutine, Iterator
-from contextlib import aclosing
 from typing import Any, TypeVar
 
 from orchestrator.client.background import BlockedStream, blocked
 from orchestrator.client.connection import Connection
 from orchestrator.client.exchange import Exchange
-from orchestrator.errors import CallError, RequestFailed
-from orchestrator.sdk.context import RunningCall, running_call
+from orchestrator.errors import RequestFailed
+from orchestrator.sdk.context import running_call
 
 __all__ = ["Remote"]
 
@@ -30,7 +29,7 @@ class Remote:
     def __init__(self, url: str, cls: type | None = None) -> None:
         self.url = url
         self._cls = cls
-        self._connection = Connection(url)
+        self._connection = Connection(url, self._as_raised)
         self._has_warned = False
 
     async def acall(self, where: str, exchange: Exchange) -> Any:
@@ -42,14 +41,11 @@ class Remote:
         Raises:
             CallError: of the class that the server meant; `BackendUnavailable` where nothing answers.
         """
-        try:
-            return await self._connection.answer(where, exchange, running_call.get())
-        except RequestFailed as error:
-            raise self._as_raised(error) from None
+        return await self._connection.answer(where, exchange, running_call.get())
 
     def astream(self, where: str, exchange: Exchange) -> AsyncGenerator[Any, None]:
         """Makes a call that is a stream. Raises as `acall`."""
-        return self._stream(where, exchange, running_call.get())
+        return self._connection.chunks(where, exchange, running_call.get())
 
     def call(self, where: str, exchange: Exchange) -> Any:
         """As `acall`, and blocks."""
@@ -73,14 +69,6 @@ class Remote:
         self._warn(where)
         return blocked(coroutine)
 
-    async def _stream(self, where: str, exchange: Exchange, running: RunningCall | None) -> AsyncGenerator[Any, None]:
-        try:
-            async with aclosing(self._connection.chunks(where, exchange, running)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        except RequestFailed as error:
-            raise self._as_raised(error) from None
-
     def _warn(self, where: str) -> None:
         """BentoML lets code block its own event loop, so it works here, too."""
         try:
@@ -95,7 +83,7 @@ class Remote:
                 where,
             )
 
-    def _as_raised(self, error: CallError) -> CallError:
+    def _as_raised(self, error: RequestFailed) -> RequestFailed:
         """The error in the class that the service's code raised, if this process has it.
 
         Other than from service to service, only its name comes along: it is looked for beside the service's class, then

@@ -139,8 +139,6 @@ def _by_status(status: int, headers: Mapping[str, str], message: str) -> CallErr
     if status in (429, 503):
         later = Overloaded if status == 429 else BackendUnavailable
         return later(message, retry_after_s=_retry_after_s(headers))
-    if status not in by_status and status < 500:
-        return RequestFailed(message, status=status)
     return by_status.get(status, ServiceFault)(message)
 
 

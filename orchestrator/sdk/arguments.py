@@ -52,7 +52,7 @@ def python_result(where: str, api: ApiBinding, plain: Any, workspace: Workspace)
     if plain is None and value.nullable:
         return None
     try:
-        return codec_of(value.kind).to_python(value, plain, api.result, workspace)
+        return codec_of(value.kind).to_python(value, _writeable(plain), api.result, workspace)
     except ValueError as error:
         raise OutputMismatch(f"{where} returned what its annotation does not allow: {sentence_of(error)}") from error
 
@@ -130,6 +130,10 @@ def _plain(where: str, argument: ArgumentSpec, api: ApiBinding, python: Any) -> 
 
 def _own(plain: Any, python: Any) -> Any:
     """An array that is not the caller's: a service in the same process may write into it, and the caller may meanwhile."""
-    if isinstance(plain, np.ndarray) and isinstance(python, np.ndarray) and np.may_share_memory(plain, python):
-        return plain.copy()
-    return plain
+    is_theirs = isinstance(plain, np.ndarray) and (plain is python or plain.base is not None)
+    return plain.copy() if is_theirs else plain
+
+
+def _writeable(plain: Any) -> Any:
+    """An answer that its reader may change: an array that came over the network lies in the message, read-only."""
+    return plain.copy() if isinstance(plain, np.ndarray) and not plain.flags.writeable else plain

@@ -7,6 +7,7 @@ from orchestrator.server.drain import Drain
 from orchestrator.server.metrics import FrontendMetrics
 from orchestrator.server.mounts import Extension, extension_of
 from orchestrator.server.proxy import Upstream
+from orchestrator.server.status import ModelVersion
 
 __all__ = [
     "ACCESS_LOGGER",
@@ -15,6 +16,7 @@ __all__ = [
     "Extension",
     "FrontendMetrics",
     "FrontendOptions",
+    "ModelVersion",
     "Upstream",
     "create_app",
     "create_proxy_app",

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -35,6 +35,8 @@ from orchestrator.server.problems import problem, problem_of
 from orchestrator.server.proxy import Proxy, Upstream
 from orchestrator.server.reply import Reply, StreamReply
 from orchestrator.server.routes import add_client_schema, add_docs, add_health, add_metrics
+from orchestrator.server.status import ModelIndex, Status
+from orchestrator.server.status_page import HOME, add_status_page, has_home
 from orchestrator.server.streams import StreamResponse, raw_headers
 from orchestrator.spec import ApiSpec, ServiceSpec
 
@@ -69,6 +71,7 @@ def create_app(
     others: Sequence[ServiceSpec] = (),
     options: FrontendOptions | None = None,
     engine_metrics: Callable[[], Awaitable[bytes]] | None = None,
+    engine_index: ModelIndex | None = None,
     extension: Extension | None = None,
     metrics: FrontendMetrics | None = None,
 ) -> FastAPI:
@@ -80,6 +83,7 @@ def create_app(
         others: the services that it reaches and that the backend runs as well.
         options: limits.
         engine_metrics: reads the engine's Prometheus page.
+        engine_index: lists the versions of the engine's models.
         extension: applications and middleware that the service brings along.
         metrics: where calls are counted; default: counters of its own.
     """
@@ -122,7 +126,9 @@ def create_app(
     for api in service.apis:
         handler = ApiHandler(service, api, invoker, fetcher, admission)
         hot[api.route] = _add_api(app, service, api, handler, metrics, components, options)
-    _add_gate(app, service, admission, metrics)  # the first one added is the innermost
+    home = has_home(service, extension)
+    # The first one added is the innermost.
+    _add_gate(app, service, admission, metrics, free={HOME} if home else ())
     app.add_middleware(HotPath, routes=hot)
     urls = {dependency.url: None for each in graph for dependency in each.dependencies if dependency.url is not None}
     checks = Checks(
@@ -140,6 +146,10 @@ def create_app(
             health=options.health,
         )
         add_metrics(app, page, checks)
+    status = Status(
+        [*others, service], checks, metrics, options.health, engine_index=engine_index, engine_metrics=engine_metrics
+    )
+    add_status_page(app, status, home=home)
     add_client_schema(app, service)
     add_docs(app, service, components)
     _add_problems(app)
@@ -265,14 +275,21 @@ def _admission(service: ServiceSpec, metrics: FrontendMetrics, options: Frontend
     )
 
 
-def _add_gate(app: FastAPI, service: ServiceSpec, admission: Admission, metrics: FrontendMetrics) -> None:
+def _add_gate(
+    app: FastAPI,
+    service: ServiceSpec,
+    admission: Admission,
+    metrics: FrontendMetrics,
+    *,
+    free: Collection[str] = (),
+) -> None:
     def refused(scope: Scope, error: CallError) -> Response:
         request_id = _request_id(Request(scope))
         reply = problem_of(error, request_id)
         metrics.requests.labels(service.name, "", str(reply.status)).inc()
         return _response(reply, request_id)
 
-    app.add_middleware(Gate, admission=admission, traffic=service.traffic, refusal=refused)
+    app.add_middleware(Gate, admission=admission, traffic=service.traffic, refusal=refused, free=free)
 
 
 def _add_edge(app: FastAPI, service: ServiceSpec, metrics: FrontendMetrics, options: FrontendOptions) -> None:

@@ -1,6 +1,6 @@
 """The service's limit of calls, for requests that are no calls of an API: mounted applications, a process of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -19,6 +19,7 @@ class Gate:
     Args:
         app: what is behind.
         refusal: makes the answer to a request that is refused, and counts it.
+        free: more paths that need no place.
     """
 
     def __init__(
@@ -28,14 +29,16 @@ class Gate:
         admission: Admission,
         traffic: Traffic,
         refusal: Callable[[Scope, CallError], ASGIApp],
+        free: Collection[str] = (),
     ) -> None:
         self._app = app
         self._admission = admission
         self._traffic = traffic
         self._refusal = refusal
+        self._free = free
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or is_free(route_of(scope)):
+        if scope["type"] != "http" or is_free(route := route_of(scope)) or route in self._free:
             await self._app(scope, receive, send)
             return
         try:

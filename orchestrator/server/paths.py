@@ -7,7 +7,9 @@ from starlette.types import Scope
 __all__ = ["READY", "is_free", "route_of"]
 
 READY: Final = "/readyz"
-_FREE: Final = frozenset({"/livez", READY, "/healthz", "/metrics", "/docs", "/redoc", "/openapi.json", "/schema.json"})
+_FREE: Final = frozenset(
+    {"/livez", READY, "/healthz", "/metrics", "/docs", "/redoc", "/openapi.json", "/schema.json", "/status.json"}
+)
 _FREE_BELOW: Final = "/docs/"
 
 

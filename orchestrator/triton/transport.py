@@ -1,5 +1,6 @@
-"""The `Backend` over Triton's gRPC."""
+"""The `Backend` over Triton's gRPC, and over its HTTP where that will do."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -14,6 +15,8 @@ from orchestrator.errors import BackendUnavailable, CallError
 from orchestrator.triton.calls import Calls
 from orchestrator.triton.channel import open_channel
 from orchestrator.triton.faults import from_status
+from orchestrator.triton.http_calls import HttpCalls
+from orchestrator.triton.http_messages import has_path
 from orchestrator.triton.messages import decode_response, encode_request, parse_response
 
 __all__ = ["TritonBackend"]
@@ -32,11 +35,14 @@ class TritonBackend:
         grpc_url: `host:port`.
         board: file of the cancel board that this server's workers read; None where they are on another machine, or where
             no service's model is called.
+        http_url: as `http://127.0.0.1:8000`; single answers come over it where the call is on the board, in half the time
+            of this process. None where there is only gRPC.
     """
 
-    def __init__(self, grpc_url: str, *, board: Path | None = None) -> None:
+    def __init__(self, grpc_url: str, *, board: Path | None = None, http_url: str | None = None) -> None:
         self._url = grpc_url
         self._board_path = board
+        self._http = None if http_url is None else HttpCalls(http_url)
         self._connection: _Connection | None = None
         self._closed = False
 
@@ -55,6 +61,8 @@ class TritonBackend:
         connection = self._open()
         number = connection.enter()
         try:
+            if self._http is not None and number and has_path(request.model):
+                return await self._http.infer(request, number)
             call = connection.infer(encode_request(request, number))
             answer = await connection.calls.answer(call, request.timeout_s, told=number != 0, runs_on=request.runs_on)
         except grpc.aio.AioRpcError as exc:
@@ -108,11 +116,11 @@ class TritonBackend:
     async def close(self) -> None:
         """Closes the connection; calls in flight fail with `BackendUnavailable`. It takes up to a second."""
         self._closed = True
-        if self._connection is not None:
-            await self._connection.calls.close()
-            # Time to end for what is in flight, not to be cancelled in the moment of its end (see `calls.py`).
-            await self._connection.channel.close(grace=_CLOSE_S)
-            self._connection.close_board()
+        async with asyncio.TaskGroup() as closing:
+            if self._http is not None:
+                closing.create_task(self._http.close())
+            if self._connection is not None:
+                closing.create_task(self._connection.close())
 
     def _open(self) -> "_Connection":
         if self._closed:
@@ -153,7 +161,10 @@ class _Connection:
         if self._board is not None:
             self._board.consumed(number, parts)
 
-    def close_board(self) -> None:
+    async def close(self) -> None:
+        await self.calls.close()
+        # Time to end for what is in flight, not to be cancelled in the moment of its end (see `calls.py`).
+        await self.channel.close(grace=_CLOSE_S)
         if self._board is not None:
             self._board.close()
             self._board = None  # calls may end later

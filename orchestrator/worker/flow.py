@@ -21,10 +21,12 @@ from orchestrator.worker.executor import Answer
 
 __all__ = ["Flow", "Window"]
 
-_CHUNKS: Final = 64
+_CHUNKS: Final = 256
+"""Of a stream that may be under way. With 64 a reader of small ones sometimes had none left before the worker had looked:
+0.85 of the rate without flow control; 0.99 with 256."""
 _BYTES: Final = 4 << 20
-"""Of a stream's chunks under way; the one that goes beyond is sent yet. Two may always be under way, however large: one is
-made while the other one is read."""
+"""That may be under way; the chunk that goes beyond is sent yet. Two may always be under way, however large: one is made
+while the other one is read."""
 _ROOM: Final = 0.5
 """Of both: who has waited goes on when no more than that is under way, so that it wakes once for many chunks."""
 _SHORTEST_S: Final = 0.0005
@@ -32,6 +34,8 @@ _LONGEST_S: Final = 0.02
 _GROWTH: Final = 1.25
 _SHARE: Final = 0.05
 """Of the event loop's time, for looking, at the most."""
+_HELD_S: Final = 0.005
+"""How long streams may keep the event loop from everything else."""
 _OWNER_S: Final = 1.0
 """How often it is asked whether the callers of streams that wait still live: 9 us a stream."""
 
@@ -50,6 +54,7 @@ class Flow:
         self._pause_s = _SHORTEST_S
         self._not_before = 0.0
         self._owners_at = 0.0
+        self._turn_at = 0.0
 
     def window(self, number: int | None) -> "Window | None":
         """The window of a stream that begins; None where its caller is not on the board, and nobody can tell what it reads.
@@ -61,15 +66,21 @@ class Flow:
             return None
         return Window(self._board, number)
 
-    async def sent(self, window: "Window", answer: Answer) -> None:
+    async def sent(self, window: "Window | None", answer: Answer) -> None:
         """A chunk has been sent: returns once there is room for the next one.
+
+        Args:
+            window: of its stream; without one there is always room.
 
         Raises:
             CallCancelled: there will be none, the caller has gone.
         """
-        if window.add(_bytes_of(answer)):
-            return
         loop = asyncio.get_running_loop()
+        if window is None or window.add(_bytes_of(answer)):
+            if loop.time() >= self._turn_at:  # a generator that never waits would hold up all other calls
+                await asyncio.sleep(0)
+                self._turn_at = loop.time() + _HELD_S
+            return
         self._waiting[window] = room = loop.create_future()
         self._pause_s = _SHORTEST_S
         self._look_soon(loop)

@@ -232,8 +232,7 @@ class _Many:
                 async with contextlib.aclosing(self._concurrent.stream(prepared)) as answers:
                     async for answer in answers:
                         sender.send(_response(answer))
-                        if window is not None:
-                            await self._flow.sent(window, answer)
+                        await self._flow.sent(window, answer)
                 caller.answered()
                 sender.send(flags=final)
             else:

@@ -59,6 +59,21 @@ async def failing_after(backend: Any, **parameters: Any) -> Any:
     return [indexes, None]
 
 
+async def pace(backend: Any, calls: int) -> Any:
+    """Seconds a call, one after the other: of one answer, and of one answer on a stream."""
+    seconds = []
+    for one in (
+        lambda: backend.infer(asked("plain", timeout_s=10)),
+        lambda: one_answer(backend, timeout_s=10),
+    ):
+        await one()
+        began = time.perf_counter()
+        for _ in range(calls):
+            await one()
+        seconds.append((time.perf_counter() - began) / calls)
+    return seconds
+
+
 async def refused(backend: Any) -> Any:
     return backend.refused
 
@@ -91,7 +106,7 @@ async def cancelled(backend: Any, mark: str) -> Any:
 async def whole(backend: Any, streams: int, rounds: int = 1, **parameters: Any) -> Any:
     """Reads streams to their ends, and what went wrong with them."""
     began = time.monotonic()
-    wrong = []
+    wrong: list[Any] = []
 
     async def one() -> None:
         expected = 0

@@ -405,6 +405,13 @@ def test_a_client_of_triton_cannot_have_answers_sent_elsewhere(
         asyncio.run(once())
 
 
+@both
+def test_an_answer_on_a_stream_costs_little_more(shared: Running, place: str) -> None:
+    plain_s, stream_s = shared.run("pace", place=place, calls=300)
+    print(f"{place}: {plain_s * 1e3:.2f} ms a call with one answer, {stream_s * 1e3:.2f} ms as a stream of one")
+    assert stream_s < 10 * plain_s
+
+
 def test_many_streams_at_once(shared: Running) -> None:
     wrong, seconds = shared.run("whole", streams=50, count=100)
     assert wrong == []
@@ -495,6 +502,12 @@ def test_a_stream_whose_worker_dies_is_an_error(broken: Running, place: str, str
     assert broken.run("failing_after", place=place, count=3, die_at=2) == [[0, 1], died]
     broken.load("stream")
     assert broken.run("failing_after", place=place, count=3) == [[0, 1, 2], None]
+    worker = broken.worker("stream")
+    with ThreadPoolExecutor(1) as pool:
+        silent = pool.submit(broken.run, "failing_after", place=place, count=3, first_ms=30_000)
+        time.sleep(0.5)
+        worker.send_signal(signal.SIGKILL)
+        assert silent.result(10) == [[], died]  # nothing has come from it yet
 
 
 def test_a_worker_goes_on_when_its_callers_die(broken: Running, tmp_path: Path) -> None:

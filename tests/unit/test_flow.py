@@ -20,6 +20,7 @@ from orchestrator.worker.executor import Answer
 from orchestrator.worker.flow import Flow, Window
 
 MIB = 1 << 20
+CHUNKS = 256
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_a_stream_whose_caller_is_not_on_the_board_has_no_window(path: Path, boa
 @pytest.mark.parametrize(
     ("chunk", "window"),
     [
-        (Answer({"result": np.zeros(1)}), 64),
+        (Answer({"result": np.zeros(1)}), CHUNKS),
         (Answer({"result": np.zeros(MIB // 8), "effects": np.zeros(1)}), 4),
         (text(MIB), 4),
         (text(9 * MIB), 2),
@@ -107,8 +108,33 @@ def test_a_stream_stops_a_window_ahead_of_its_reader(path: Path, board: CallBoar
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("has_window", [True, False])
+def test_a_generator_that_never_waits_lets_other_calls_go_on(path: Path, board: CallBoard, has_window: bool) -> None:
+    async def run() -> int:
+        flow, turns = Flow(BoardReader(path)), 0
+        number = board.enter()
+        window = flow.window(number) if has_window else None
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        beside, made, end = asyncio.create_task(other()), 0, time.perf_counter() + 0.2
+        while time.perf_counter() < end:
+            await flow.sent(window, text(1))
+            made += 1
+            board.consumed(number, made)  # whoever reads is as quick
+        beside.cancel()
+        assert made > 10 * turns  # nor does each chunk wait for them
+        return turns
+
+    assert asyncio.run(run()) > 5
+
+
 @settings(max_examples=200, deadline=None)
-@given(sizes=st.lists(st.integers(0, 3 * MIB), min_size=1, max_size=300), data=st.data())
+@given(sizes=st.lists(st.integers(0, 3 * MIB), min_size=1, max_size=600), data=st.data())
 def test_a_window_is_never_exceeded_and_never_stays_shut(sizes: list[int], data: st.DataObject) -> None:
     path = Path(f"/proc/self/fd/{os.memfd_create('board')}")
     os.truncate(path, 2**26)
@@ -118,7 +144,7 @@ def test_a_window_is_never_exceeded_and_never_stays_shut(sizes: list[int], data:
         for sent, size in enumerate(sizes, 1):
             is_open = window.add(size)
             under_way = sizes[taken:sent]
-            assert is_open == (len(under_way) < 2 or (len(under_way) < 64 and sum(under_way) < 4 * MIB))
+            assert is_open == (len(under_way) < 2 or (len(under_way) < CHUNKS and sum(under_way) < 4 * MIB))
             while not is_open:
                 taken += data.draw(st.integers(0, sent - taken)) if taken < sent - 1 else 1
                 board.consumed(number, taken)
@@ -155,7 +181,7 @@ def test_a_stream_ends_whose_caller_was_killed(path: Path) -> None:
         assert process.stdout is not None
         stream = Stream(Flow(BoardReader(path)), int(process.stdout.readline()), text(1))
         await asyncio.sleep(1.2)
-        assert await settled(stream) == 64
+        assert await settled(stream) == CHUNKS
         assert not stream.task.done()
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
@@ -171,7 +197,7 @@ def test_a_thousand_readers_who_have_stopped_cost_little_and_hold_nobody_up(path
         flow = Flow(BoardReader(path))
         stopped = [Stream(flow, board.enter(), text(1)) for _ in range(1000)]
         await asyncio.sleep(0.5)
-        assert {stream.made for stream in stopped} == {64}
+        assert {stream.made for stream in stopped} == {CHUNKS}
         began, worked = time.perf_counter(), time.process_time()
         await asyncio.sleep(2)
         share = (time.process_time() - worked) / (time.perf_counter() - began)
@@ -184,7 +210,7 @@ def test_a_thousand_readers_who_have_stopped_cost_little_and_hold_nobody_up(path
         rate = quick.made / (time.perf_counter() - began)
         print(f"\n1000 streams that wait: {share:.1%} of a core; one beside them: {rate:.0f} chunks a second")
         assert share < 0.3
-        assert {stream.made for stream in stopped} == {64}
+        assert {stream.made for stream in stopped} == {CHUNKS}
         for stream in (quick, *stopped):
             await stream.stop()
 
