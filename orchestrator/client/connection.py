@@ -34,7 +34,7 @@ _CONNECT_S: Final = 2.0
 _READY_S: Final = 1.0
 _PATIENCE_S: Final = 60.0
 """Of a call that inherits no deadline. The server has a time limit of its own, which comes first as a rule."""
-_IDLE_S: Final = 3.0
+_IDLE_S: Final = 2.0
 """How long a connection is kept: uvicorn closes its own after 5 s, and a call that meets this is lost."""
 _TIMER_S: Final = 0.05
 _SOCKET: Final = (

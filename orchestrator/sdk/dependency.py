@@ -69,13 +69,18 @@ class Dependency:
             return self._on
         module_name, _, name = self._on.rpartition(":")
         try:
-            module = importlib.import_module(module_name) if module_name else sys.modules[owner.__module__]
+            module = importlib.import_module(module_name) if module_name else sys.modules[self._module(owner)]
             found = getattr(module, name)
         except (ImportError, KeyError, AttributeError):
             raise self.at(f"depends({self._on!r}): there is no such class") from None
         if not inspect.isclass(found):
             raise self.at(f"depends({self._on!r}) is not a class")
         return found
+
+    def _module(self, owner: type) -> str:
+        """Where a name without a module is looked for: beside the class, of the owner's bases, that has this attribute."""
+        has = (base for base in owner.__mro__ if any(member is self for member in vars(base).values()))
+        return next(has, owner).__module__
 
     def at(self, message: str, *, hint: str | None = None) -> DefinitionError:
         """An error at the line of the declaration."""

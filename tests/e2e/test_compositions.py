@@ -40,6 +40,8 @@ def http(request: pytest.FixtureRequest) -> Iterator[Client]:
         client = Client(server)
         yield client
         client.close()
+        assert server.stop() == 0
+        assert "Exit timeout expired" not in server.log, "a call was left in flight"
 
 
 def of(roots: list[str]) -> pytest.MarkDecorator:
@@ -96,6 +98,12 @@ def test_the_roots_deadline_is_the_leafs(http: Client) -> None:
     answer = http.post("/slow", json={"wait_s": 60}, headers={"X-Request-Timeout": "0.5"})
     assert answer.status_code == 504
     assert eventually(lambda: talked(http)["ended"] > before, 10)
+
+
+@of(ASYNC)
+def test_a_call_that_blocks_the_event_loop_works_all_the_same(http: Client) -> None:
+    assert [http.post("/blocking", json={"x": n}).json() for n in range(3)] == [1, 2, 3]
+    assert http.server.log.count("in a way that blocks all other calls meanwhile") == 1
 
 
 @of(ASYNC)

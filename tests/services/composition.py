@@ -288,6 +288,7 @@ class Calls:
     left = orchestrator.depends(Left)
     right = orchestrator.depends(Right)
     middle = orchestrator.depends(Middle)
+    adder = orchestrator.depends(Adder)
 
 
 def shown(array: Any) -> list[Any]:
@@ -316,6 +317,11 @@ class Root(Calls):
         made = await asyncio.gather(self.left.shift(x), self.right.to_async.double(x))
         scores = [await self.scorer.to_async.score(np.array([[float(each)]])) for each in made]
         return [{"made": each, "score": float(score[0, 0])} for each, score in zip(made, scores, strict=True)]
+
+    @orchestrator.api
+    async def blocking(self, x: int) -> int:
+        result: int = self.adder.add(x)
+        return result
 
     @orchestrator.api
     async def deep(self, x: int) -> int:

@@ -1,5 +1,6 @@
 // The ways to write one API's request, made from its operation in the OpenAPI document. Each is `{label, element, read, fail}`:
-// `read()` gives a body, or throws a `NotWritten`; `fail(errors)` places a problem's errors and returns those without a place.
+// `read({quiet})` gives a body, or throws a `NotWritten` (and says at the field why, unless `quiet`); `fail(errors)` places a
+// problem's errors and returns those without a place.
 //
 // A body is one of `{kind: "json" | "text", text, mediaType}`, `{kind: "file", file, mediaType}`, `{kind: "form", parts}`.
 
@@ -65,9 +66,9 @@ function fieldsWay(media, example, root, changed, accept, bodyOf) {
   return {
     label: "Form",
     element: el("div", { class: "fields" }, fields.map((field) => field.element)),
-    read() {
-      fields.forEach((field) => field.fail(""));
-      return bodyOf(fields);
+    read({ quiet = false } = {}) {
+      if (!quiet) fields.forEach((field) => field.fail(""));
+      return bodyOf(fields, quiet);
     },
     fail(errors) {
       fields.forEach((field) => field.fail(""));
@@ -86,28 +87,30 @@ function fieldsWay(media, example, root, changed, accept, bodyOf) {
   };
 }
 
-function writtenJson(field) {
+function writtenJson(field, quiet) {
   try {
     return field.json();
   } catch (error) {
-    field.fail(error.message);
-    field.focus();
+    if (!quiet) {
+      field.fail(error.message);
+      field.focus();
+    }
     throw new NotWritten(`${field.name}: ${error.message}`);
   }
 }
 
-function jsonBody(fields) {
+function jsonBody(fields, quiet) {
   const members = fields
-    .map((field) => [field.name, writtenJson(field)])
+    .map((field) => [field.name, writtenJson(field, quiet)])
     .filter(([, text]) => text !== null)
     .map(([name, text]) => `${JSON.stringify(name)}: ${text}`);
   return { kind: "json", text: `{${members.join(", ")}}`, mediaType: JSON_TYPE };
 }
 
-function formBody(fields) {
+function formBody(fields, quiet) {
   const parts = fields.flatMap((field) => {
     if (field.files) return field.files().map((file) => ({ name: field.name, file }));
-    const text = field.text ? field.text() : writtenJson(field);
+    const text = field.text ? field.text() : writtenJson(field, quiet);
     if (text === null) return [];
     // Text in quotes would be read as JSON, and lose them.
     return [{ name: field.name, text: field.text && text.startsWith('"') ? JSON.stringify(text) : text }];
@@ -150,13 +153,15 @@ function oneWay(label, id, input, words, bodyOf, element = input) {
   return {
     label,
     element: el("div", { class: "field" }, el("label", { for: id }, words), element, error),
-    read() {
-      fail("");
+    read({ quiet = false } = {}) {
+      if (!quiet) fail("");
       try {
         return bodyOf(input);
       } catch (wrong) {
-        fail(wrong.message);
-        input.focus();
+        if (!quiet) {
+          fail(wrong.message);
+          input.focus();
+        }
         throw new NotWritten(wrong.message);
       }
     },

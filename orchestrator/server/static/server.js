@@ -9,13 +9,20 @@ export const urlOf = (route) => new URL(route.replace(/^\//, ""), document.baseU
 /** Headers of a call; a token only where one was given. */
 export const authorization = () => (token ? { Authorization: `Bearer ${token}` } : {});
 
-/** A document of the server's. Throws `Refused` where it wants a token, and an `Error` where it cannot be read. */
+/** A document of the server's. Throws `Refused` where it wants a token, and `Unreadable` where nothing comes. */
 export async function read(route) {
-  const answer = await fetch(urlOf(route), { headers: { Accept: "application/json", ...authorization() } });
+  let answer;
+  try {
+    answer = await fetch(urlOf(route), { headers: { Accept: "application/json", ...authorization() } });
+    if (answer.ok) return await answer.json();
+  } catch (error) {
+    throw new Unreadable(`The server cannot be reached (${error.message}).`);
+  }
   if (answer.status === 401 || answer.status === 403) throw new Refused(answer.status);
-  if (!answer.ok) throw new Error(`${route} answers ${answer.status}`);
-  return answer.json();
+  throw new Unreadable(`${route} answers ${answer.status}.`);
 }
+
+export class Unreadable extends Error {}
 
 export class Refused extends Error {
   constructor(status) {
