@@ -140,6 +140,7 @@ CASES: Final = [
     _array("int64", [2, 1, 2], [[[0, 1]], [[2, 3]]]),
     _array("float64", [2, 3], [[0, 3], [1, 4], [2, 5]], transposed=True),
     _json("an array of a declared dtype and shape", "pairs", ["float32", [1, 2], [[1.0, 2.0]], True], value=[[1, 2]]),
+    _json("40 MB", "large", [40e6, 10e6], rows=5000),
     _json("what a leaf does to its array is not its caller's", "own_copy", [4.0, 1.0, 1.0, 1.0, 1.0]),
     _json("pydantic models, and dates", "point", ["Point", ["here", "there 2024"], 2], x=3),
     _json("None on both sides", "optional", [7, None, 3, None, None, None]),

@@ -32,6 +32,7 @@ class InferRequest:
         outputs: names of those that are wanted; empty for all.
         runs_on: called where the caller is let go before the inference has ended (it was cancelled, or out of time), with
             what is done once it has: until then it holds a place in the queue, or a worker.
+        many: it may have any number of answers; False where there is one, whatever its model could give.
     """
 
     model: str
@@ -41,6 +42,7 @@ class InferRequest:
     timeout_s: float | None = None
     outputs: Sequence[str] = ()
     runs_on: RunsOn | None = None
+    many: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,6 +98,7 @@ class Invoker:
         """
         layout = self._layout(api)
         request = self._request(self._packed(layout, arguments, info), request_id, timeout_s, runs_on, parameters)
+        request = dataclasses.replace(request, many=True)
         async with contextlib.aclosing(self._backend.stream(request)) as responses:
             async for response in responses:
                 yield _unpacked(response, layout)

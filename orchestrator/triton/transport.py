@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +14,14 @@ from tritonclient.grpc import service_pb2
 
 from orchestrator.engine.backend import InferRequest, InferResponse
 from orchestrator.engine.board import CallBoard
-from orchestrator.errors import BackendUnavailable, CallError
+from orchestrator.errors import BackendUnavailable, CallError, DeadlineExceeded
 from orchestrator.triton.calls import Calls
 from orchestrator.triton.channel import open_channel
 from orchestrator.triton.faults import from_status
 from orchestrator.triton.http_calls import HttpCalls
 from orchestrator.triton.http_messages import has_path
 from orchestrator.triton.messages import decode_response, encode_request, parse_response
+from orchestrator.worker.bls_answers import ANSWERS_PARAMETER, Listener, chunks_of, drained, receive
 
 __all__ = ["TritonBackend"]
 
@@ -75,12 +79,17 @@ class TritonBackend:
     async def stream(self, request: InferRequest) -> AsyncGenerator[InferResponse, None]:
         """Runs a model that gives any number of answers, over a stream of its own.
 
-        Closing the generator ends the inference soon after. `request.timeout_s` is for the whole stream. A worker that is on
-        the cancel board waits for who is slow to ask for the next answer; any other one goes on, and Triton keeps its answers.
+        Closing the generator ends the inference soon after. `request.timeout_s` is for the whole stream. A worker on this
+        machine waits for who is slow to ask for the next answer; any other one goes on, and Triton keeps its answers.
 
         Raises:
             CallError: see `Backend`.
         """
+        if request.many and self._board_path is not None:
+            async with contextlib.aclosing(self._stream_directly(request)) as responses:
+                async for response in responses:
+                    yield response
+            return
         # One message and then the end: Triton closes its side after the last answer. No metadata triton_grpc_error: it
         # would give an error a code, and crashes Triton 24.10 once in some hundred errors. The text suffices: our
         # worker's says which error it is, and Triton's own are known.
@@ -102,6 +111,54 @@ class TritonBackend:
             raise error from error.__cause__
         finally:
             connection.leave(number)
+
+    async def _stream_directly(self, request: InferRequest) -> AsyncGenerator[InferResponse, None]:
+        """The same past Triton, which would keep every answer until the end (`worker/bls_answers.py`)."""
+        connection = self._open()
+        number = connection.enter()
+        end = None if request.timeout_s is None else time.monotonic() + request.timeout_s
+        try:
+            with Listener() as listener:
+                named = {**request.parameters, ANSWERS_PARAMETER: listener.name}
+                begun = connection.stream(iter((encode_request(replace(request, parameters=named), number),)))
+                reading = connection.calls.parts(begun, request.timeout_s, told=number != 0, runs_on=request.runs_on)
+                async with contextlib.aclosing(reading) as parts:
+                    async for message in parts:
+                        if message.error_message:
+                            raise from_status(grpc.StatusCode.UNKNOWN, message.error_message)
+                connected = listener.accept()
+            ended = False
+            try:
+                async with contextlib.aclosing(chunks_of(partial(receive, connected, end))) as chunks:
+                    async for chunk in chunks:
+                        yield InferResponse(chunk)
+                ended = True
+            except CallError as failure:
+                ended = not isinstance(failure, DeadlineExceeded)
+                raise
+            finally:
+                if ended:
+                    connected.close()
+                else:
+                    rest = asyncio.ensure_future(drained(connected))
+                    connection.keep(rest)
+                    if request.runs_on is not None:
+                        request.runs_on(rest)
+        except grpc.aio.AioRpcError as exc:
+            error = from_status(exc.code(), exc.details() or "")
+            raise error from error.__cause__
+        finally:
+            connection.leave(number)
+
+    async def server_ready(self) -> bool:
+        """Whether the server takes calls now."""
+        data = service_pb2.ServerReadyRequest().SerializeToString()
+        try:
+            connection = self._open()
+            answer = await connection.calls.answer(connection.server_ready(data), _READY_S)
+        except (grpc.aio.AioRpcError, CallError):
+            return False
+        return bool(service_pb2.ServerReadyResponse.FromString(answer).ready)
 
     async def ready(self, model: str) -> bool:
         """Whether Triton says that the model is loaded. It says so with a dead worker, too: probe to be sure."""
@@ -140,6 +197,8 @@ class _Connection:
         # No serializers where `messages.py` does it; gRPC would also swallow what they raise.
         self.infer = channel.unary_unary(f"{_SERVICE}ModelInfer")
         self.ready = channel.unary_unary(f"{_SERVICE}ModelReady")
+        self.server_ready = channel.unary_unary(f"{_SERVICE}ServerReady")
+        self._rests: set[asyncio.Future[None]] = set()
         self.stream = channel.stream_stream(
             f"{_SERVICE}ModelStreamInfer", response_deserializer=service_pb2.ModelStreamInferResponse.FromString
         )
@@ -156,12 +215,19 @@ class _Connection:
         if self._board is not None:
             self._board.leave(number)
 
+    def keep(self, rest: "asyncio.Future[None]") -> None:
+        """The loop itself keeps no task alive."""
+        self._rests.add(rest)
+        rest.add_done_callback(self._rests.discard)
+
     def consumed(self, number: int, parts: int) -> None:
         """Lets the worker go on to so many parts and a window more."""
         if self._board is not None:
             self._board.consumed(number, parts)
 
     async def close(self) -> None:
+        for rest in self._rests:
+            rest.cancel()
         await self.calls.close()
         # Time to end for what is in flight, not to be cancelled in the moment of its end (see `calls.py`).
         await self.channel.close(grace=_CLOSE_S)

@@ -11,15 +11,13 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from orchestrator.engine.backend import InferRequest, InferResponse, RunsOn, Tensors
-from orchestrator.engine.faults import error_of_status
 from orchestrator.engine.models import of_model
 from orchestrator.errors import BackendUnavailable, CallError, DeadlineExceeded
 from orchestrator.formats import from_triton, to_triton
 from orchestrator.sdk.native import refuse_at_start, refuse_on_loop
 from orchestrator.spec import NativeModelSpec
-from orchestrator.worker.bls_answers import wait_readable
+from orchestrator.worker.bls_answers import chunks_of, drained, receive, wait_readable
 from orchestrator.worker.bls_calls import MODEL_CALLS, BlsCalls
-from orchestrator.worker.bls_frames import End, FrameReader
 
 __all__ = ["MODEL_CALLS", "BlockingBlsBackend", "BlsBackend", "BlsCalls", "BlsModels"]
 
@@ -69,24 +67,15 @@ class _Bls(ABC):
         end = None if request.timeout_s is None else time.monotonic() + request.timeout_s
         with self._entered(request) as number:
             connected = await self._called(partial(self.calls.begin, request, number), request)
-            frames = FrameReader()
             ended = False
             try:
-                while True:
-                    frame = frames.next()
-                    if frame is None:
-                        data = await self._received(connected, end)
-                        ended = not data
-                        if ended:
-                            raise BackendUnavailable("the model's worker process has died")
-                        frames.feed(data)
-                    elif isinstance(frame, End):
-                        ended = True
-                        if frame.error is not None:
-                            raise error_of_status("UNKNOWN", frame.error)
-                        return
-                    else:
-                        yield InferResponse(frame)
+                async with contextlib.aclosing(chunks_of(partial(self._received, connected, end))) as chunks:
+                    async for chunk in chunks:
+                        yield InferResponse(chunk)
+                ended = True
+            except CallError as error:
+                ended = not isinstance(error, DeadlineExceeded)
+                raise
             finally:
                 self._left(connected, None if ended else request.runs_on)
 
@@ -163,25 +152,13 @@ class BlsBackend(_Bls):
         return outcome.result()
 
     async def _received(self, connected: socket.socket, end: float | None) -> bytes:
-        loop = asyncio.get_running_loop()
-        left_s = None if end is None else end - time.monotonic()
-        if left_s is not None and left_s <= 0:  # what has arrived already does not wait
-            raise _too_late()
-        try:
-            async with asyncio.timeout(left_s):
-                return await loop.sock_recv(connected, _READ_BYTES)
-        except TimeoutError:
-            raise _too_late() from None
-        except OSError:
-            return b""
+        return await receive(connected, end)
 
     def _left(self, connected: socket.socket, runs_on: RunsOn | None) -> None:
         if runs_on is None:
             connected.close()
             return
-        with contextlib.suppress(OSError):  # it has ended just now
-            connected.shutdown(socket.SHUT_WR)
-        task = asyncio.create_task(_drained(connected))
+        task = asyncio.create_task(drained(connected))
         self._draining.add(task)
         task.add_done_callback(self._draining.discard)
         runs_on(task)
@@ -264,14 +241,6 @@ def _dropped(work: Future[Any]) -> None:
     """What came too late: a stream's worker sees that nobody reads it."""
     if not work.cancelled() and work.exception() is None and isinstance(result := work.result(), socket.socket):
         result.close()
-
-
-async def _drained(connected: socket.socket) -> None:
-    """Reads on until a stream's worker has ended it: it waits for room else, and would not see that nobody reads it."""
-    loop = asyncio.get_running_loop()
-    with contextlib.closing(connected), contextlib.suppress(OSError):
-        while await loop.sock_recv(connected, _READ_BYTES):
-            pass
 
 
 def _looked_at(outcome: asyncio.Future[Any]) -> None:

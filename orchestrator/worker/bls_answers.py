@@ -1,6 +1,7 @@
-"""The way of a stream from one worker to another, past Triton: the chunks go over a Unix socket.
+"""The way of a stream past Triton: the chunks go from the worker to its caller over a Unix socket.
 
-Triton 24.10 has no sound way for several answers to one BLS request (docs/architecture/04-triton.md). So Triton carries
+Triton 24.10 has no sound way for several answers to one BLS request, and its gRPC keeps every answer of a stream in memory
+until the stream ends (docs/architecture/04-triton.md). So where the caller is on the same machine Triton carries
 the request only: it queues it, finds the worker, and is answered at once that the worker has it. The chunks, the error
 and the end go over a socket on which the caller waits and to which the worker connects. It gives for nothing what Triton
 does not: a worker that makes more than its caller reads has to wait, and either side sees at once that the other has gone
@@ -16,21 +17,31 @@ import os
 import select
 import socket
 import struct
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, Final, Self
 
 from numpy.typing import NDArray
 
-from orchestrator.errors import CallCancelled, CallError, InvalidInput, ServiceFault
-from orchestrator.worker.bls_frames import chunk_frame, end_frame
+from orchestrator.engine.faults import error_of_status
+from orchestrator.errors import (
+    BackendUnavailable,
+    CallCancelled,
+    CallError,
+    DeadlineExceeded,
+    InvalidInput,
+    ServiceFault,
+)
+from orchestrator.worker.bls_frames import End, FrameReader, chunk_frame, end_frame
 from orchestrator.worker.faults import error_text
 
-__all__ = ["ANSWERS_PARAMETER", "Answers", "Listener", "wait_readable"]
+__all__ = ["ANSWERS_PARAMETER", "Answers", "Listener", "chunks_of", "drained", "receive", "wait_readable"]
 
 ANSWERS_PARAMETER: Final = "answers_to"
 """Request parameter: name of the socket that the answers go to."""
 _PREFIX: Final = "orchestrator-answers-"
+_READ_BYTES: Final = 256 << 10
 _CREDENTIALS: Final = struct.Struct("3i")
 """`struct ucred`: process, user, group."""
 
@@ -157,6 +168,63 @@ class Listener:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+async def chunks_of(received: Callable[[], Awaitable[bytes]]) -> AsyncGenerator[dict[str, NDArray[Any]], None]:
+    """The chunks of a stream.
+
+    Args:
+        received: waits for more of it; nothing where its worker has died.
+
+    Raises:
+        BackendUnavailable: its worker has died.
+        CallError: what its worker says.
+    """
+    frames = FrameReader()
+    while True:
+        frame = frames.next()
+        if frame is None:
+            data = await received()
+            if not data:
+                raise BackendUnavailable("the model's worker process has died")
+            frames.feed(data)
+        elif isinstance(frame, End):
+            if frame.error is not None:
+                raise error_of_status("UNKNOWN", frame.error)
+            return
+        else:
+            yield frame
+
+
+async def receive(connected: socket.socket, end: float | None) -> bytes:
+    """Waits for more of a stream, on an event loop; nothing where its worker has died.
+
+    Args:
+        end: of the caller's time, on the machine's monotonic clock.
+
+    Raises:
+        DeadlineExceeded: that is over.
+    """
+    left_s = None if end is None else end - time.monotonic()
+    if left_s is not None and left_s <= 0:  # what has arrived already does not wait
+        raise DeadlineExceeded("the model did not answer in time")
+    try:
+        async with asyncio.timeout(left_s):
+            return await asyncio.get_running_loop().sock_recv(connected, _READ_BYTES)
+    except TimeoutError:
+        raise DeadlineExceeded("the model did not answer in time") from None
+    except OSError:
+        return b""
+
+
+async def drained(connected: socket.socket) -> None:
+    """Ends a stream that nobody reads any more, and returns when its worker has ended it, too."""
+    loop = asyncio.get_running_loop()
+    with contextlib.closing(connected), contextlib.suppress(OSError):
+        connected.shutdown(socket.SHUT_WR)
+        # It waits for room else, and would not see that nobody reads.
+        while await loop.sock_recv(connected, _READ_BYTES):
+            pass
 
 
 def wait_readable(connected: socket.socket, timeout_s: float | None) -> bool:

@@ -6,7 +6,8 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from orchestrator.engine.backend import Backend
 from orchestrator.engine.board import BOARD_VARIABLE, BoardReader
 from orchestrator.engine.composition import BackendService, Run
 from orchestrator.engine.heartbeat import TURN_S, Heartbeat
-from orchestrator.engine.lifetime import CALL_PARAMETER, FOREVER, Lifetime, lifetime_of
+from orchestrator.engine.lifetime import CALL_PARAMETER, Lifetime, lifetime_of
 from orchestrator.engine.loops import warn_on_loop
 from orchestrator.engine.origin import request_id_of
 from orchestrator.errors import CallCancelled, CallError
@@ -174,7 +175,26 @@ class _Many:
 
     def take(self, requests: Sequence[Any]) -> None:
         """Starts the calls of some requests, in Triton's thread."""
-        work = [(request, request.get_response_sender()) for request in requests]
+        work = []
+        for request in requests:
+            sender, request_id = request.get_response_sender(), request.request_id()
+            try:
+                answers = Answers.to_caller_of(request)
+            except CallError as error:
+                sender.send(_response(error), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+                continue
+            if answers is None:
+                work.append((request_id, partial(self._serve, request, sender)))
+                continue
+            call: WorkerCall | CallError
+            try:
+                # Triton may take its tensors back with the final flag.
+                call = self._requests.read(request, answers.gone, copied=True)
+            except CallError as error:
+                call = error
+            # Here and not on the event loop: a caller inside of Triton would wait for ever if we died before.
+            sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            work.append((request_id, partial(self._serve_directly, request_id, call, answers)))
         self._loop.call_soon_threadsafe(self._begin, work)
 
     def close(self, calls: BlsCalls | None) -> None:
@@ -197,23 +217,15 @@ class _Many:
         self._concurrent.close()
         await self._running.shutdown()
 
-    def _begin(self, work: Sequence[tuple[Any, Any]]) -> None:
-        for request, sender in work:
-            task = self._loop.create_task(self._begun(request, sender))
+    def _begin(self, work: Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]) -> None:
+        for request_id, serve in work:
+            task = self._loop.create_task(self._begun(request_id, serve))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _begun(self, request: Any, sender: Any) -> None:
-        with self._beat.call(request.request_id()):
-            try:
-                answers = Answers.to_caller_of(request)
-            except CallError as error:
-                sender.send(_response(error), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-                return
-            if answers is None:
-                await self._serve(request, sender)
-            else:
-                await self._serve_worker(request, sender, answers)
+    async def _begun(self, request_id: str, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        with self._beat.call(request_id):
+            await serve()
 
     def _turn(self) -> None:
         self._beat.turn()
@@ -252,33 +264,26 @@ class _Many:
                 _response(fault_of(error, self._running.definition.spec.name, [request.request_id()])), flags=final
             )
 
-    async def _serve_worker(self, request: Any, sender: Any, answers: Answers) -> None:
-        """Answers one request of another worker's, past Triton: that only hears that it has arrived."""
+    async def _serve_directly(self, request_id: str, call: WorkerCall | CallError, answers: Answers) -> None:
+        """Answers one request past Triton, which only hears that it has arrived."""
         ended: CallError | None = None
-        lifetime = FOREVER
         try:
-            # Triton may take its tensors back with the final flag.
-            call = self._requests.read(request, answers.gone, copied=True)
-            lifetime = call.lifetime
-        except CallError as error:
-            ended = error
-        finally:
-            sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-        try:
-            if ended is None:
-                prepared = await self._prepared(call)
-                if prepared.binding.spec.stream:
-                    async with contextlib.aclosing(self._concurrent.stream(prepared)) as chunks:
-                        async for chunk in chunks:
-                            await answers.send(chunk.tensors)
-                else:
-                    await answers.send((await self._concurrent.call(prepared)).tensors)
+            if isinstance(call, CallError):
+                raise call
+            prepared = await self._prepared(call)
+            if prepared.binding.spec.stream:
+                async with contextlib.aclosing(self._concurrent.stream(prepared)) as chunks:
+                    async for chunk in chunks:
+                        await answers.send(chunk.tensors)
+                        await self._flow.sent(None, chunk)
+            else:
+                await answers.send((await self._concurrent.call(prepared)).tensors)
         except CallError as error:
             ended = error
         except asyncio.CancelledError:
-            ended = lifetime.end() or CallCancelled("the call was cancelled")
+            ended = (call.lifetime.end() if isinstance(call, WorkerCall) else None) or CallCancelled("it was cancelled")
         except Exception as error:  # noqa: BLE001  # whatever it is, the call must have its end
-            ended = fault_of(error, self._running.definition.spec.name, [request.request_id()])
+            ended = fault_of(error, self._running.definition.spec.name, [request_id])
         await answers.end(ended)
 
     async def _prepared(self, call: WorkerCall) -> Prepared:
@@ -342,19 +347,23 @@ class _Requests:
 
         Args:
             gone: asks for its caller, where that is on no board.
-            copied: its tensors are kept when Triton takes its own back.
+            copied: its tensors are kept when Triton takes its own back, and `gone` is asked in any case.
 
         Raises:
             InvalidInput: one of its parameters is not what it should be.
         """
         parameters = json.loads(request.parameters() or "{}")
+        lifetime = lifetime_of(parameters, board=self.board, gone=gone)
+        if copied:  # its connection says more than the board, which does not hear of a caller that dies
+            on_board = lifetime.gone
+            lifetime = Lifetime(lifetime.deadline, lambda: on_board() or gone())
         return WorkerCall(
             tensors={
                 tensor.name(): tensor.as_numpy().copy() if copied else tensor.as_numpy() for tensor in request.inputs()
             },
             parameters=parameters,
             request_id=request_id_of(parameters, request.request_id()),
-            lifetime=lifetime_of(parameters, board=self.board, gone=gone),
+            lifetime=lifetime,
         )
 
 

@@ -241,10 +241,10 @@ async def fault(backend: TritonBackend, request: InferRequest) -> CallError:
 
 
 def told(error: CallError) -> dict[str, Any]:
-    """What callers and the log see of it."""
-    seen = {"kind": type(error), **{name: value for name, value in vars(error).items() if name != "hint"}}
+    """What callers see of it, and what was sent along. The status behind it may differ: HTTP has fewer of them."""
+    seen = {"kind": type(error), **vars(error)}
     if isinstance(error.__cause__, StatusCause):
-        seen |= {"details": error.__cause__.details, "status behind": error.__cause__.status}
+        seen["details"] = error.__cause__.details
     return seen
 
 

@@ -100,6 +100,13 @@ def test_the_roots_deadline_is_the_leafs(http: Client) -> None:
     assert eventually(lambda: talked(http)["ended"] > before, 10)
 
 
+@of(ROOTS)
+def test_many_graphs_at_once(http: Client) -> None:
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        answers = list(pool.map(lambda x: http.post("/parallel", json={"x": x}).json(), range(2 * CLIENTS)))
+    assert answers == [[x + 10, 2 * x, x + 20] for x in range(2 * CLIENTS)]
+
+
 @of(ASYNC)
 def test_a_call_that_blocks_the_event_loop_works_all_the_same(http: Client) -> None:
     assert [http.post("/blocking", json={"x": n}).json() for n in range(3)] == [1, 2, 3]

@@ -138,12 +138,17 @@ def test_200_clients_disconnect_while_queued(service: str, busy: int, request: p
     asyncio.run(leave(request.getfixturevalue(service.lower()).url))
 
 
-@pytest.mark.parametrize(("service", "busy"), SERVICES)
+@pytest.mark.parametrize(
+    ("service", "busy", "transport"), [("Sync", 1, "http"), *((*each, "grpc") for each in SERVICES)]
+)
 def test_what_waits_in_tritons_own_queue_is_cancelled_without_telling_triton(
-    service: str, busy: int, request: pytest.FixtureRequest
+    service: str, busy: int, transport: str, request: pytest.FixtureRequest
 ) -> None:
-    async def leave(url: str, grpc_url: str, board: Path) -> None:
-        backend = TritonBackend(grpc_url, board=board)
+    before = f"direct {transport} "
+
+    async def leave(url: str, triton: dict[str, str], board: Path) -> None:
+        http_url = f"http://{triton['http']}" if transport == "http" else None
+        backend = TritonBackend(triton["grpc"], board=board, http_url=http_url)
         left_behind: list[asyncio.Future[None]] = []
 
         async def run(api: str, name: str, seconds: float) -> None:
@@ -160,9 +165,9 @@ def test_what_waits_in_tritons_own_queue_is_cancelled_without_telling_triton(
                 each.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-        holding = [asyncio.create_task(run("until_told", f"direct busy{number}", 60.0)) for number in range(busy)]
+        holding = [asyncio.create_task(run("until_told", f"{before}busy{number}", 60.0)) for number in range(busy)]
         await asyncio.sleep(0.5)
-        leaving = [asyncio.create_task(run("work", f"direct {number}", 0.0)) for number in range(200)]
+        leaving = [asyncio.create_task(run("work", f"{before}{number}", 0.0)) for number in range(200)]
         await asyncio.sleep(0.5)
         await cancel(leaving)
         assert len(left_behind) == 200  # as far as Triton goes they are still there
@@ -171,14 +176,14 @@ def test_what_waits_in_tritons_own_queue_is_cancelled_without_telling_triton(
         await cancel(holding)
         async with asyncio.timeout(20):
             await asyncio.gather(*left_behind)
-        await run("work", "direct last", 0.0)
+        await run("work", f"{before}last", 0.0)
         await backend.close()
         names = [f"busy{number}" for number in range(busy)]
-        assert sorted(await history_of(url, "direct ", "told")) == names
-        assert sorted(await history_of(url, "direct ")) == [*names, "last"]
+        assert sorted(await history_of(url, before, "told")) == names
+        assert sorted(await history_of(url, before)) == [*names, "last"]
 
     server = request.getfixturevalue(service.lower())
-    asyncio.run(leave(server.url, server.triton["grpc"], board_of(server)))
+    asyncio.run(leave(server.url, server.triton, board_of(server)))
 
 
 def test_the_urgent_go_first_and_clients_take_turns(sync: Serving) -> None:

@@ -358,6 +358,12 @@ class Root(Calls):
         return shown(await self.kinds.to_async.pairs(value))
 
     @orchestrator.api
+    async def large(self, rows: int) -> list[float]:
+        array = await self.kinds.to_async.array(np.ones((rows, 1000)))
+        array += 1
+        return [array.nbytes, float(array.sum())]
+
+    @orchestrator.api
     async def own_copy(self) -> list[float]:
         mine = np.ones(4)
         total = await self.kinds.to_async.zeroed(mine)
@@ -565,6 +571,12 @@ class SyncRoot(Calls):
     @orchestrator.api
     def pairs(self, value: list[list[float]]) -> list[Any]:
         return shown(self.kinds.pairs(value))
+
+    @orchestrator.api
+    def large(self, rows: int) -> list[float]:
+        array = self.kinds.array(np.ones((rows, 1000)))
+        array += 1
+        return [array.nbytes, float(array.sum())]
 
     @orchestrator.api
     def own_copy(self) -> list[float]:

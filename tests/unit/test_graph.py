@@ -278,6 +278,18 @@ def test_the_class_gives_the_declaration_and_a_test_may_put_something_in_its_pla
     assert definition.cls().leaf == "a stand-in"
 
 
+def test_init_may_keep_a_handle_and_call_nothing(read: Read) -> None:
+    keeps = "\n    def __init__(self) -> None:\n        self.kept = self.leaf\n"
+    keeps += "\n    @api\n    async def run(self) -> int:\n        return await self.kept.to_async.run(4)\n"
+    with local_client(read(a_service("Root", "leaf = depends(Leaf)", body=keeps)).cls) as client:
+        assert client.post("/run").json() == 4
+    sys.modules.pop("graph")
+    calls = keeps.replace("self.kept = self.leaf", "self.leaf.run()")
+    definition = read(a_service("Root", "leaf = depends(Leaf)", body=calls))
+    with pytest.raises(DefinitionError, match="Leaf was called while the service starts"), local_client(definition.cls):
+        pass
+
+
 def test_without_a_server_streams_are_read_in_both_ways(read: Read) -> None:
     streams = """
 @service

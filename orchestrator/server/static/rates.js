@@ -6,15 +6,15 @@ const WINDOW_S = 3;
 export class Rates {
   #documents = [];
 
-  /** What the newest document says beside one of about three seconds ago; null where there is none yet. */
+  /** What the newest document says beside one of about three seconds ago; null where there is nothing new to say. */
   add(document) {
     const last = this.#documents.at(-1);
-    if (last && (document.at_s <= last.at_s || restarted(last.counters, document.counters))) this.#documents = document.at_s <= last.at_s ? this.#documents : [];
-    if (this.#documents.at(-1) === undefined || document.at_s > this.#documents.at(-1).at_s) this.#documents.push(document);
+    if (last && document.at_s <= last.at_s) return null; // the same once more, or an older one of another process
+    if (last && restarted(last.counters, document.counters)) this.#documents = [];
+    this.#documents.push(document);
     while (this.#documents.length > 2 && document.at_s - this.#documents[1].at_s >= WINDOW_S) this.#documents.shift();
     const [before] = this.#documents;
-    if (before === document || before.at_s >= document.at_s) return null;
-    return between(before.counters, document.counters, document.at_s - before.at_s);
+    return before === document ? null : between(before.counters, document.counters, document.at_s - before.at_s);
   }
 }
 
