@@ -1,6 +1,5 @@
 # PostgreSQL 15 of Debian, for the model store. The password comes from a file, or is made at the first start.
 FROM debian:bookworm-slim
-# hadolint ignore=DL3008
 RUN mkdir -p /etc/postgresql-common \
     && echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf \
     && apt-get update \

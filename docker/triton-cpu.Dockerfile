@@ -5,14 +5,12 @@
 
 FROM debian:bookworm-slim AS python
 # Triton's workers load libpython of the very build that their packages belong to. A base that has it all needs no mirror.
-# hadolint ignore=DL3008
 RUN dpkg -s python3 libpython3.11 >/dev/null 2>&1 || { \
       apt-get update \
       && apt-get install -y --no-install-recommends python3 libpython3.11 \
       && rm -rf /var/lib/apt/lists/*; }
 
 FROM python AS packages
-# hadolint ignore=DL3008
 RUN dpkg -s python3-venv >/dev/null 2>&1 || { \
       apt-get update && apt-get install -y --no-install-recommends python3-venv && rm -rf /var/lib/apt/lists/*; }
 RUN --mount=type=secret,id=ca_bundle,target=/run/secrets/ca_bundle \

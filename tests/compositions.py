@@ -11,6 +11,10 @@ from PIL import Image
 __all__ = ["CASES", "PROBLEMS", "STREAMS", "Case", "Problem", "cases"]
 
 
+def _value(response: Any) -> Any:
+    return response.text if response.headers["content-type"].startswith("text/") else response.json()
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One request and its answer.
@@ -24,7 +28,7 @@ class Case:
     api: str
     sent: dict[str, Any]
     expected: Any
-    read: Callable[[Any], Any] = lambda response: _value(response)
+    read: Callable[[Any], Any] = _value
 
     def check(self, http: Any) -> None:
         """Sends it, by a client of httpx's interface."""
@@ -63,10 +67,6 @@ class Problem:
 def cases(table: list[Any]) -> pytest.MarkDecorator:
     """A table as the cases of a test."""
     return pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in table])
-
-
-def _value(response: Any) -> Any:
-    return response.text if response.headers["content-type"].startswith("text/") else response.json()
 
 
 def _json(id: str, api: str, expected: Any, /, **arguments: Any) -> Case:

@@ -39,6 +39,7 @@ from orchestrator.server import (
     extension_of,
 )
 from orchestrator.spec import Placement, ServiceConfig, ServiceSpec, Ssl
+from orchestrator.tracing import start_tracing, stop_tracing
 from orchestrator.triton import Control, TritonBackend, read_metrics
 from orchestrator.triton.supervised import SupervisedBackend
 from orchestrator.worker.instance import load_definition
@@ -152,6 +153,7 @@ def run_frontend(plan: FrontendPlan, sock: socket.socket) -> None:
 def _application(plan: FrontendPlan, drain: Drain | None) -> FastAPI:
     if plan.service.logging.access.enabled:
         _log_access()
+    start_tracing(plan.service.name, instance="front-end")
     app = _app_of_apis(plan, drain) if plan.process is None else _app_of_process(plan, plan.process, drain)
     # What has been loaded by now lives as long as we do. A full collection would walk through all of it: up to 200 ms in
     # which no request is answered, seen in every second of load.
@@ -290,8 +292,11 @@ def _run_here(
 
     import uvloop
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main())
+    finally:
+        stop_tracing()
 
 
 def _run_several(plan: FrontendPlan, sock: socket.socket, url: str) -> None:

@@ -86,11 +86,16 @@ class Dependency:
         """An error at the line of the declaration."""
         return DefinitionError(message, file=self.file, line=self.line, hint=hint)
 
-    def get(self) -> Any:
-        """An instance of the other service in this process, as BentoML has it outside of a server."""
+    def get(self, owner: type | None = None) -> Any:
+        """An instance of the other service in this process, as BentoML has it outside of a server; or the one at its URL.
+
+        Args:
+            owner: the class that this is an attribute of, for a service that is named by text.
+        """
         with self._lock:
             if self._alone is None:
-                cls = self._on if inspect.isclass(self._on) else None
+                cls = self.service_class(owner) if owner is not None else None
+                cls = self._on if inspect.isclass(self._on) else cls
                 self._alone = _remote(str(self.url), cls) if self.url is not None else _plain_instance(self, cls)
             return self._alone
 
@@ -102,13 +107,9 @@ class Dependency:
             for name, (dependency, caller) in found.services.items():
                 if inspect.getattr_static(owner, name, None) is self:
                     if caller is None:
-                        return self.get()
+                        return self.get(owner)
                     return ServiceHandle(dependency, caller)
-        if isinstance(self._on, str) and self._alone is None and self.url is None:
-            cls = self.service_class(owner)
-            with self._lock:
-                self._alone = _plain_instance(self, cls)
-        return self.get()
+        return self.get(owner)
 
 
 def depends(
@@ -234,7 +235,7 @@ class _Method:
     def _python(self, plain: Any) -> Any:
         running = running_call.get()
         workspace = running.workspace if running is not None else None
-        return python_result(self._where, self._api, plain, workspace or _Folder())
+        return python_result(self._where, self._api, plain, workspace or _OUTSIDE)
 
 
 class ServiceStream:
@@ -302,7 +303,7 @@ class _Closed(Protocol):
 
 
 class _Folder:
-    """A folder for what a call outside of any other gave: it goes with this object."""
+    """A folder for what calls outside of any other gave: it goes with the process."""
 
     def __init__(self) -> None:
         self._path: Path | None = None
@@ -313,6 +314,9 @@ class _Folder:
             weakref.finalize(self, held.cleanup)
             self._path = Path(held.name)
         return self._path
+
+
+_OUTSIDE: Final = _Folder()
 
 
 def _plain_instance(dependency: Dependency, cls: type | None) -> PlainInstance:

@@ -39,10 +39,12 @@ from orchestrator.server.status import ModelIndex, Status
 from orchestrator.server.status_page import HOME, add_status_page, has_home
 from orchestrator.server.streams import StreamResponse, raw_headers
 from orchestrator.spec import ApiSpec, ServiceSpec
+from orchestrator.tracing import Span, tracing
 
 __all__ = ["DEFAULT_MAX_BODY_BYTES", "FrontendOptions", "create_app", "create_proxy_app"]
 
 DEFAULT_MAX_BODY_BYTES: Final = 64 * 2**20
+_SERVER_ERROR: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,10 +207,13 @@ def _add_api(
     async def endpoint(request: Request) -> Response:
         request_id = _request_id(request)
         started = time.perf_counter()
+        span: Span | None = None
 
         def done() -> None:
             in_progress.dec()
             duration.observe(time.perf_counter() - started)
+            if span is not None:
+                span.end()
 
         reply: Reply | StreamReply
         try:
@@ -218,6 +223,7 @@ def _add_api(
         except (InvalidInput, PayloadTooLarge, CallCancelled) as error:
             reply = problem_of(error, request_id)
         else:
+            span = _span(request, api, caller, request_id)
             started = time.perf_counter()
             in_progress.inc()
             last_request.set_to_current_time()
@@ -229,6 +235,10 @@ def _add_api(
             except BaseException:
                 done()
                 raise
+            if span is not None:
+                span.put("http.response.status_code", reply.status)
+                if reply.status >= _SERVER_ERROR:
+                    span.fail(str(reply.status))
             if isinstance(reply, Reply):
                 done()
         metrics.requests.labels(service.name, api.name, str(reply.status)).inc()
@@ -248,6 +258,22 @@ def _add_api(
         openapi_extra=operation_of(api, components),
     )
     return endpoint
+
+
+def _span(request: Request, api: ApiSpec, caller: Caller, request_id: str) -> Span | None:
+    """The request as a step of its caller's trace, which what it causes belongs to; None where nothing is traced."""
+    means = tracing()
+    if means is None:
+        return None
+    attributes = {
+        "http.request.method": request.method,
+        "http.route": api.route,
+        "url.path": request.url.path,
+        "request.id": request_id,
+    }
+    span = means.start(f"{request.method} {api.route}", tuple(caller.trace.items()), "server", attributes)
+    caller.trace = dict(span.trace)
+    return span
 
 
 def _add_problems(app: FastAPI) -> None:

@@ -9,6 +9,7 @@ How the method is called (here and now, in a thread, awaited) is the `Invoke` th
 worker that does one thing at a time, `Concurrent` (see `concurrent.py`) for one that does many.
 """
 
+import dataclasses
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -25,6 +26,7 @@ from orchestrator.errors import CallError, EndpointNotFound, OutputMismatch
 from orchestrator.sdk import ApiBinding
 from orchestrator.sdk.arguments import argument_problem, sentence_of
 from orchestrator.sdk.context import Context, Request, Response, RunningCall, current_instance, running_call
+from orchestrator.tracing import tracing
 from orchestrator.worker.faults import fault_of
 from orchestrator.worker.running import Running
 from orchestrator.worker.scope import Scope, info_of
@@ -108,6 +110,7 @@ class Executor:
             where = self._where(binding)
             return self._prepared(call, binding, scope)
         except Exception as error:
+            scope.failed(error)
             scope.close()
             raise fault_of(error, where, [call.request_id]) from error
 
@@ -141,9 +144,11 @@ class Executor:
             while (chunk := await self._next(call, produced)) is not _END:
                 yield self._answer(call, chunk, with_effects=first)
                 first = False
-        except CallError:
+        except CallError as error:
+            call.scope.failed(error)
             raise
         except Exception as error:
+            call.scope.failed(error)
             raise fault_of(error, self._where(call.binding), [call.request_id]) from error
         finally:
             await produced.aclose()
@@ -192,13 +197,24 @@ class Executor:
             except ValueError as error:
                 raise argument_problem(argument.name, error) from error
         rows = next((len(tensor) for tensor in call.tensors.values()), 1) if binding.spec.batch else 1
-        running = running_call_of(call.parameters, call.request_id, call.lifetime, scope, call.runs_on)
+        running = self._traced(
+            running_call_of(call.parameters, call.request_id, call.lifetime, scope, call.runs_on), binding, scope
+        )
         context = None
         if binding.spec.context is not None:
             info = info_of(call.parameters.get(CONTEXT_PARAMETER), call.request_id, running.trace)
             context = Context(Request(info), Response(), self._running.state, scope, call.lifetime)
         arguments = binding.with_defaults(arguments)
         return Prepared(binding, call.request_id, arguments, rows, scope, context, call.lifetime, running)
+
+    def _traced(self, running: RunningCall, binding: ApiBinding, scope: Scope) -> RunningCall:
+        """The call as a step of its trace, which the calls that it makes itself belong to."""
+        means = tracing()
+        if means is None or not binding.spec.route:
+            return running
+        span = means.start(self._where(binding), running.trace, attributes={"request.id": running.request_id})
+        scope.traced(span)
+        return dataclasses.replace(running, trace=span.trace)
 
     def _batches(self, calls: Sequence[Prepared], positions: Sequence[int]) -> Iterator[list[int]]:
         """Calls that may share one call of the method: same arguments given, same shapes and dtypes, rows that fit."""
@@ -253,6 +269,7 @@ class Executor:
                 self._check_rows(call.binding, result, call.rows)
             return self._answer(call, result)
         except Exception as error:  # noqa: BLE001  # the worker's boundary: the user's code may raise anything
+            call.scope.failed(error)
             return fault_of(error, self._where(call.binding), [call.request_id])
 
     async def _run_merged(self, batch: Sequence[Prepared], invoke: Invoke) -> list[Answer]:

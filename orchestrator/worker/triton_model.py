@@ -23,6 +23,7 @@ from orchestrator.engine.origin import request_id_of
 from orchestrator.errors import CallCancelled, CallError
 from orchestrator.sdk import ApiBinding, Definition
 from orchestrator.spec import SPEC_FILE, ServiceSpec
+from orchestrator.tracing import start_tracing, stop_tracing
 from orchestrator.worker.bls import MODEL_CALLS, BlockingBlsBackend, BlsBackend, BlsCalls, BlsModels
 from orchestrator.worker.bls_answers import Answers
 from orchestrator.worker.concurrent import Concurrent
@@ -56,6 +57,7 @@ class TritonPythonModel:
         spec = ServiceSpec.parse((version / SPEC_FILE).read_bytes())
         config = json.loads(args["model_config"])
         os.environ.update(spec.environment)
+        start_tracing(spec.name, instance=args["model_instance_name"])
         self._requests = _Requests()
         definition = load_definition(spec, code_folder(version, config))
         calls = BlsCalls() if spec.models or spec.dependencies else None
@@ -114,10 +116,11 @@ class TritonPythonModel:
         self._beat.close()
         if self._many is not None:
             self._many.close(self._calls)
-            return
-        if self._calls is not None:
-            self._calls.stop()
-        run_to_end(self._running.shutdown())
+        else:
+            if self._calls is not None:
+                self._calls.stop()
+            run_to_end(self._running.shutdown())
+        stop_tracing()
 
     def _reported(self, invoke: Invoke) -> Invoke:
         """Calls that are run one after the other are each a piece of work of their own."""
