@@ -5,7 +5,6 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from orchestrator.cli.awaiting import awaited
 from orchestrator.cli.background import Background
@@ -20,6 +19,7 @@ from orchestrator.errors import BackendUnavailable, ServerProcessError, Settings
 from orchestrator.sdk import Definition
 from orchestrator.spec import Placement, Traffic
 from orchestrator.triton import Control, TritonBackend, TritonServer, probe_server
+from orchestrator.triton.addresses import parse_addresses, resolved
 from orchestrator.triton.local_control import LocalControl
 from orchestrator.triton.turns import Turns
 from orchestrator.worker.source import SERVICE_PATH_VARIABLE
@@ -32,7 +32,8 @@ class Engine:
     """Where a Triton that has the service's models loaded can be reached.
 
     Attributes:
-        grpc_url: `host:port`; None where the service needs no Triton.
+        grpc_url: `host:port`, where that Triton is ours; None where the service needs none.
+        elsewhere: gRPC addresses of Tritons that are somebody else's.
         metrics_url: of its Prometheus page, or None where it has none that we know.
         repository: that it reads, where that is ours.
         scratch: a folder that goes with it, also where this process is killed; None where there is none.
@@ -50,6 +51,7 @@ class Engine:
     process: str | None = None
     call_board: Path | None = None
     http_url: str | None = None
+    elsewhere: tuple[str, ...] = ()
     background: Background | None = None
     turns: Turns | None = None
 
@@ -167,24 +169,19 @@ def _first_of(group: BaseException) -> BaseException:
 
 @contextmanager
 def _running(triton: str, definition: Definition, awaits: bool) -> Generator[Engine, None, None]:
-    parts = urlsplit(triton if "//" in triton else f"grpc://{triton}")
     try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if parts.scheme != "grpc" or not parts.hostname or not port:
+        addresses = parse_addresses(triton)
+    except SettingsError as error:
         raise SettingsError(
-            f"--triton {triton!r} is neither 'embedded' nor 'docker' nor the gRPC address of a Triton",
-            hint="write grpc://host:8001",
-        )
-    url = f"{parts.hostname}:{port}"
-    engine = Engine(url, f"http://{parts.hostname}:{port + 1}/metrics")
+            f"--triton {triton!r} is neither 'embedded' nor 'docker' nor the gRPC address of a Triton", hint=error.hint
+        ) from None
+    engine = Engine(None, None, elsewhere=addresses)
     models = _needed(definition)
     if awaits:
-        with awaited(lambda: _check_running(url, models), f"the Triton at grpc://{url} has {', '.join(models)}"):
+        with awaited(lambda: _check_all(addresses, models), f"Triton at {triton} has {', '.join(models)}"):
             yield engine
     else:
-        asyncio.run(_check_running(url, models))
+        asyncio.run(_check_all(addresses, models))
         yield engine
 
 
@@ -199,6 +196,27 @@ def _needed(definition: Definition) -> list[str]:
 
 def _names(definition: Definition) -> list[str]:
     return [f"{each.spec.name} runs" for each in definition.graph]
+
+
+async def _check_all(addresses: Sequence[str], models: Sequence[str]) -> None:
+    """Has every Triton that answers now load the models.
+
+    Raises:
+        OrchestratorError: what one of them says; one that does not answer matters only where none does.
+    """
+    machines = await resolved(addresses)
+    if not machines:
+        raise BackendUnavailable(f"no machine is known by {', '.join(addresses)}")
+    silent: BackendUnavailable | None = None
+    answered = 0
+    for machine in machines:
+        try:
+            await _check_running(machine, models)
+            answered += 1
+        except BackendUnavailable as error:
+            silent = error
+    if silent is not None and not answered:
+        raise silent
 
 
 async def _check_running(url: str, models: Sequence[str]) -> None:

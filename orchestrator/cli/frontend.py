@@ -10,7 +10,7 @@ import ssl
 import tempfile
 import threading
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +24,7 @@ from orchestrator.cli.frontends import run_frontends
 from orchestrator.cli.uvicorn_server import FrontendServer
 from orchestrator.engine import Backend, BackendModels
 from orchestrator.engine.health import Health, HealthFile
-from orchestrator.errors import SettingsError
+from orchestrator.errors import BackendUnavailable, ServerProcessError, SettingsError
 from orchestrator.sdk import Definition
 from orchestrator.server import (
     ACCESS_LOGGER,
@@ -40,7 +40,9 @@ from orchestrator.server import (
 )
 from orchestrator.spec import Placement, ServiceConfig, ServiceSpec, Ssl
 from orchestrator.tracing import start_tracing, stop_tracing
-from orchestrator.triton import Control, TritonBackend, read_metrics
+from orchestrator.triton import Control, TritonBackend, read_all_metrics, read_metrics
+from orchestrator.triton.addresses import resolved
+from orchestrator.triton.several import SeveralBackend
 from orchestrator.triton.supervised import SupervisedBackend
 from orchestrator.worker.instance import load_definition
 from orchestrator.worker.local_graph import LocalGraph
@@ -55,7 +57,8 @@ class FrontendPlan(BaseModel):
     """All that a front-end process needs to know.
 
     Attributes:
-        grpc_url: of Triton; None for a service that needs none.
+        grpc_url: of our own Triton; None where there is none.
+        elsewhere: gRPC addresses of Tritons that are somebody else's.
         http_url: of Triton, where that is ours and answers our calls over HTTP, too.
         working_dir: folder of the user's code, which only a service that is placed on the front-end needs here.
         scratch: folder for what front-end processes share; None for the system's.
@@ -67,6 +70,7 @@ class FrontendPlan(BaseModel):
 
     service: ServiceSpec
     grpc_url: str | None
+    elsewhere: tuple[str, ...] = ()
     working_dir: Path
     metrics_url: str | None
     max_body_bytes: int
@@ -78,6 +82,11 @@ class FrontendPlan(BaseModel):
     http_url: str | None = None
     others: tuple[ServiceSpec, ...] = ()
     successor: bool = False
+
+    @property
+    def has_triton(self) -> bool:
+        """Whether there is any Triton below."""
+        return self.grpc_url is not None or bool(self.elsewhere)
 
     @property
     def graph(self) -> tuple[ServiceSpec, ...]:
@@ -167,7 +176,6 @@ def _app_of_process(plan: FrontendPlan, address: str, drain: Drain | None) -> Fa
 
 
 def _app_of_apis(plan: FrontendPlan, drain: Drain | None) -> FastAPI:
-    metrics_url = plan.metrics_url
     backend: Backend
     extension = Extension()
     metrics = FrontendMetrics(plan.service.metrics, multiprocess=plan.workers > 1)
@@ -176,7 +184,7 @@ def _app_of_apis(plan: FrontendPlan, drain: Drain | None) -> FastAPI:
         definitions = [load_definition(each, plan.working_dir) for each in here]
         backend = graph = LocalGraph(
             definitions,
-            elsewhere=partial(_admitted, plan, metrics) if plan.grpc_url is not None else None,
+            elsewhere=partial(_admitted, plan, metrics) if plan.has_triton else None,
             models=partial(_models_of, plan),
             worker_index=_worker_index(),
         )
@@ -196,20 +204,36 @@ def _app_of_apis(plan: FrontendPlan, drain: Drain | None) -> FastAPI:
             drain=drain,
             health=health.read if (health := _health_of(plan)) else Health,
         ),
-        engine_metrics=(lambda: read_metrics(metrics_url)) if metrics_url else None,
-        engine_index=partial(_index_of, plan.grpc_url) if plan.grpc_url is not None else None,
+        engine_metrics=_metrics_of(plan),
+        engine_index=partial(_index_of, plan) if plan.has_triton else None,
     )
 
 
-async def _index_of(grpc_url: str) -> list[ModelVersion]:
+def _metrics_of(plan: FrontendPlan) -> Callable[[], Awaitable[bytes]] | None:
+    if plan.elsewhere:
+        return partial(read_all_metrics, plan.elsewhere)
+    return partial(read_metrics, plan.metrics_url) if plan.metrics_url is not None else None
+
+
+async def _index_of(plan: FrontendPlan) -> list[ModelVersion]:
     """What Triton has loaded. The connection is made anew each time: it is asked only while somebody looks."""
-    async with Control(grpc_url) as control:
-        index = await control.repository_index()
+    machines = (plan.grpc_url,) if plan.grpc_url is not None else await resolved(plan.elsewhere)
+    if not machines:
+        raise ServerProcessError(f"no machine is known by {', '.join(plan.elsewhere)}")
+    for machine in machines:  # they serve the same
+        try:
+            async with Control(machine) as control:
+                index = await control.repository_index()
+            break
+        except (BackendUnavailable, ServerProcessError):
+            if machine == machines[-1]:
+                raise
     return [ModelVersion(each.name, each.version, each.state, each.reason) for each in index]
 
 
 def _triton_of(plan: FrontendPlan) -> Backend:
-    assert plan.grpc_url is not None
+    if plan.grpc_url is None:
+        return SeveralBackend(TritonBackend, partial(resolved, plan.elsewhere))
     triton = TritonBackend(plan.grpc_url, board=plan.call_board, http_url=plan.http_url)
     return SupervisedBackend(triton, _health_of(plan))
 
@@ -222,10 +246,9 @@ def _admitted(plan: FrontendPlan, metrics: FrontendMetrics) -> Backend:
 
 def _models_of(plan: FrontendPlan, definition: Definition) -> BackendModels | None:
     """What runs the models of a service that is placed on the front-end; None where it has none."""
-    if plan.grpc_url is None or not definition.spec.models:
+    if not plan.has_triton or not definition.spec.models:
         return None
-    backend = SupervisedBackend(TritonBackend(plan.grpc_url), _health_of(plan))
-    return BackendModels(backend, timeout_s=definition.spec.traffic.timeout_s)
+    return BackendModels(_triton_of(plan), timeout_s=definition.spec.traffic.timeout_s)
 
 
 def _health_of(plan: FrontendPlan) -> HealthFile | None:

@@ -51,7 +51,7 @@ def run_reloading(plan: FrontendPlan, sock: socket.socket, engine: Engine, expor
     """
     plan = plan.model_copy(update={"successor": True})
     if engine.repository is None:
-        if engine.grpc_url is not None:
+        if engine.grpc_url is not None or engine.elsewhere:
             raise SettingsError("--reload needs a Triton of its own", hint="leave out --triton")
         with tempfile.TemporaryDirectory(prefix="orchestrator-reload-") as folder:
             return run_reloading(plan, sock, dataclasses.replace(engine, repository=Path(folder)), export_command)

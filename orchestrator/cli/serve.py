@@ -100,6 +100,7 @@ def serve(
                     service=definition.spec,
                     others=tuple(each.spec for each in definition.others),
                     grpc_url=engine.grpc_url,
+                    elsewhere=engine.elsewhere,
                     metrics_url=engine.metrics_url,
                     working_dir=working_dir.resolve(),
                     scratch=engine.scratch,

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -26,6 +27,7 @@ from orchestrator.errors import (
     ServiceFault,
 )
 from orchestrator.sdk.context import RunningCall
+from orchestrator.sdk.outgoing import outgoing
 from orchestrator.spec import TIMEOUT_HEADER
 
 __all__ = ["Connection"]
@@ -57,6 +59,7 @@ class Connection:
 
     def __init__(self, url: str, as_raised: Callable[[RequestFailed], RequestFailed]) -> None:
         self.url = url.rstrip("/")
+        self._host = urlsplit(url).netloc.rpartition("@")[2]
         self._as_raised = as_raised
         self._clients: dict[asyncio.AbstractEventLoop, tuple[httpx2.AsyncClient, AsyncGenerator[None, None]]] = {}
         self._lock = threading.Lock()
@@ -72,9 +75,9 @@ class Connection:
             CallError: of the class that the server meant; `BackendUnavailable` where nothing answers.
         """
         left_s = self._left_s(where, running)
-        with self._told(where, left_s):
+        with outgoing(*self._names(where), running) as step, self._told(where, left_s):
             async with asyncio.timeout(left_s or _PATIENCE_S):
-                reply = await self._send(exchange.request, running, left_s, stream=False)
+                reply = await self._send(exchange.request, step, left_s, stream=False)
             return exchange.result(reply.headers, reply.content)
 
     def chunks(self, where: str, exchange: Exchange, running: RunningCall | None) -> AsyncGenerator[Any, None]:
@@ -90,9 +93,9 @@ class Connection:
     ) -> None:
         left_s = self._left_s(where, running)
         now = asyncio.get_running_loop().time()
-        with self._told(where, left_s):
+        with outgoing(*self._names(where), running) as step, self._told(where, left_s):
             async with asyncio.timeout_at(now + (left_s or _PATIENCE_S)):
-                reply = await self._send(exchange.request, running, left_s, stream=True)
+                reply = await self._send(exchange.request, step, left_s, stream=True)
             try:
                 async with (
                     asyncio.timeout_at(None if left_s is None else now + left_s),
@@ -187,6 +190,13 @@ class Connection:
         if left_s <= 0:
             raise DeadlineExceeded(f"{where} was not called: the deadline has passed")
         return left_s
+
+    def _names(self, where: str) -> tuple[str, str]:
+        """Who is called, without what its address may keep secret, and which API: of `Service.api`, or of `URL/api`."""
+        if where.startswith(self.url):
+            return self._host, where.removeprefix(self.url).lstrip("/")
+        service, _, api = where.rpartition(".")
+        return service, api
 
     @contextlib.contextmanager
     def _told(self, where: str, left_s: float | None) -> Iterator[None]:

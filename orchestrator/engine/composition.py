@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
-from contextlib import aclosing, contextmanager, suppress
-from dataclasses import replace
+from contextlib import aclosing, suppress
 from typing import Any, Final, Protocol
 
 from orchestrator.engine.backend import Backend, RunsOn
@@ -11,9 +10,9 @@ from orchestrator.engine.invoker import Invoker
 from orchestrator.engine.origin import inherited
 from orchestrator.errors import CallError, DeadlineExceeded
 from orchestrator.sdk.context import RunningCall, running_call
+from orchestrator.sdk.outgoing import outgoing
 from orchestrator.sdk.raised import as_raised
 from orchestrator.spec import CalledService
-from orchestrator.tracing import tracing
 
 __all__ = ["BackendService", "Blocking", "Run"]
 
@@ -75,7 +74,7 @@ class BackendService:
     async def _call(self, invoker: Invoker, api: str, arguments: Mapping[str, Any], running: RunningCall | None) -> Any:
         left_s = self._left(running)
         timeout_s = self._service.timeout_s if left_s is None else min(left_s, self._service.timeout_s)
-        with self._traced(api, running) as step:
+        with outgoing(self._service.name, api, running) as step:
             try:
                 outcome = await invoker.call(
                     api, arguments, timeout_s=timeout_s, runs_on=_runs_on(step), parameters=inherited(step)
@@ -87,7 +86,7 @@ class BackendService:
     async def _stream(
         self, invoker: Invoker, api: str, arguments: Mapping[str, Any], running: RunningCall | None
     ) -> AsyncGenerator[Any, None]:
-        with self._traced(api, running) as step:
+        with outgoing(self._service.name, api, running) as step:
             stream = invoker.stream(
                 api, arguments, timeout_s=self._left(running), runs_on=_runs_on(step), parameters=inherited(step)
             )
@@ -97,22 +96,6 @@ class BackendService:
                         yield outcome.value
             except CallError as error:
                 raise as_raised(error) from error.__cause__
-
-    @contextmanager
-    def _traced(self, api: str, running: RunningCall | None) -> Iterator[RunningCall | None]:
-        """A call as a step of the trace that it belongs to."""
-        means = tracing()
-        if means is None or running is None:
-            yield running
-            return
-        span = means.start(f"call {self._service.name}.{api}", running.trace, "client")
-        try:
-            yield replace(running, trace=span.trace)
-        except Exception as error:
-            span.fail(error)
-            raise
-        finally:
-            span.end()
 
     def _left(self, running: RunningCall | None) -> float | None:
         """Seconds until the deadline of the call that this one is made for; None without one.

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import ServiceFault
 from orchestrator.sdk.binding import ModelCaller, binding_of
+from orchestrator.sdk.context import running_call
 from orchestrator.sdk.decorators import service_options_of
 from orchestrator.sdk.model_inputs import Arrays, checked_outputs, inputs_of, joined, outputs_asked, pieces
 from orchestrator.sdk.opened import OpenedModels
+from orchestrator.sdk.outgoing import outgoing
 from orchestrator.spec import ModelSignature, NativeModelSpec, Tag
 
 if TYPE_CHECKING:
@@ -156,7 +158,8 @@ class ModelHandle:
         spec, caller = self._bound()
         arrays = inputs_of(spec, inputs, named)
         asked = outputs_asked(spec, outputs)
-        parts = [_checked(spec, part, caller.call(spec, part, asked), asked) for part in pieces(spec, arrays)]
+        with outgoing(spec.name, "", running_call.get()):
+            parts = [_checked(spec, part, caller.call(spec, part, asked), asked) for part in pieces(spec, arrays)]
         return _result(joined(spec, parts, asked))
 
     async def to_async(self, *inputs: Any, outputs: Sequence[str] | str | None = None, **named: Any) -> Any:
@@ -165,10 +168,11 @@ class ModelHandle:
         arrays = inputs_of(spec, inputs, named)
         asked = outputs_asked(spec, outputs)
         cut = list(pieces(spec, arrays))
-        if len(cut) == 1:  # the usual way has no task of its own
-            parts = [_checked(spec, cut[0], await caller.acall(spec, cut[0], asked), asked)]
-        else:
-            parts = await _all(spec, caller, cut, asked)
+        with outgoing(spec.name, "", running_call.get()):
+            if len(cut) == 1:  # the usual way has no task of its own
+                parts = [_checked(spec, cut[0], await caller.acall(spec, cut[0], asked), asked)]
+            else:
+                parts = await _all(spec, caller, cut, asked)
         return _result(joined(spec, parts, asked))
 
     def run(self, *inputs: Any, **named: Any) -> Any:

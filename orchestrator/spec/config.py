@@ -20,13 +20,16 @@ from orchestrator.spec.frozen import Frozen
 __all__ = [
     "WITHOUT_EFFECT",
     "AccessLog",
+    "Auth",
     "Cors",
     "Duration",
     "Endpoints",
     "EnvVar",
     "Http",
+    "Jwt",
     "Logging",
     "Metrics",
+    "Rate",
     "Resources",
     "ServiceConfig",
     "Ssl",
@@ -261,16 +264,125 @@ class Cors(Frozen):
 
 
 class Http(Frozen):
-    """Where the front-end listens. The default answers this machine only.
+    """Where the front-end listens, and what one connection may cost. The default answers this machine only.
 
     Attributes:
         proxy_port: where the process of a service with `cmd` listens, unless its command names `$PORT`.
+        max_connections: open ones of one front-end process; None for as many as it may have files.
+        max_headers: lines of a request's head.
+        max_header_bytes: of a request's head: its address, and the names and values of its headers.
+        header_timeout_s: how long a client may take for a head, from the connection or the head's first byte on.
+        body_timeout_s: how long it may take for a body, and a second more for each KiB; None for as long as it likes.
+        keep_alive_timeout_s: how long a connection may wait for its next request.
     """
 
     host: Annotated[str, Field(min_length=1), Takes("an address such as 127.0.0.1 or 0.0.0.0")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535), Takes("a number from 0 to 65535 (0: any free one)")] = 3000
     proxy_port: Annotated[int, Field(ge=1, le=65535), Takes("a number from 1 to 65535")] = 8000
+    max_connections: Annotated[int | None, Field(ge=1), Takes("a whole number from 1 up")] = None
+    max_headers: Annotated[int, Field(ge=1), Takes("a whole number from 1 up")] = 100
+    max_header_bytes: Annotated[int, Field(ge=1024), Takes("a number of bytes from 1024 up")] = 32 * 2**10
+    header_timeout_s: Annotated[
+        float, Field(gt=0, allow_inf_nan=False), Takes("seconds above 0", key="header_timeout")
+    ] = 20.0
+    body_timeout_s: Annotated[
+        float | None, Field(gt=0, allow_inf_nan=False), Takes("seconds above 0", key="body_timeout")
+    ] = 30.0
+    keep_alive_timeout_s: Annotated[
+        float, Field(gt=0, allow_inf_nan=False), Takes("seconds above 0", key="keep_alive_timeout")
+    ] = 5.0
     cors: Cors = Cors()
+
+
+class Jwt(Frozen):
+    """Tokens that somebody else signs: with a secret that we share, or with a key whose public half we read.
+
+    Attributes:
+        secret_file: holds the secret, 32 bytes at least (HS256).
+        jwks_file: a JSON Web Key Set of public keys (RS256, PS256, ES256, EdDSA).
+        jwks_url: where such a set is fetched.
+        issuer: what `iss` must be; None for any.
+        audience: one of them must be in `aud`; empty where tokens have none.
+        leeway_s: by how much clocks may differ.
+        scope_claim: where a token lists its scopes: words in a text, or a list.
+    """
+
+    secret_file: Annotated[str | None, Takes("a path")] = None
+    jwks_file: Annotated[str | None, Takes("a path")] = None
+    jwks_url: Annotated[
+        str | None, AfterValidator(lambda given: given if given is None else _http_url(given)), Takes("an https URL")
+    ] = None
+    issuer: Annotated[str | None, Takes("text")] = None
+    audience: Annotated[tuple[str, ...], Takes("a text or a list of them", _words)] = ()
+    leeway_s: Annotated[float, Field(ge=0, le=600), Takes("seconds from 0 to 600", key="leeway")] = 10.0
+    scope_claim: Annotated[str, Field(min_length=1), Takes("the name of a claim")] = "scope"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if sum(source is not None for source in (self.secret_file, self.jwks_file, self.jwks_url)) > 1:
+            raise ValueError("takes one of secret_file, jwks_file and jwks_url")
+        return self
+
+    @property
+    def enabled(self) -> bool:
+        """Whether tokens are taken."""
+        return not (self.secret_file is self.jwks_file is self.jwks_url is None)
+
+
+def _http_url(given: str) -> str:
+    if not given.startswith(("https://", "http://")) or not given.isascii() or not given.isprintable() or " " in given:
+        raise ValueError
+    return given
+
+
+class Rate(Frozen):
+    """How many requests one client may send.
+
+    Attributes:
+        per_second: in the long run; None for no limit.
+        burst: at once, after a pause; None for those of one second.
+    """
+
+    per_second: Annotated[float | None, Field(gt=0, allow_inf_nan=False), Takes("a number above 0")] = None
+    burst: Annotated[int | None, Field(ge=1), Takes("a whole number from 1 up")] = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.burst is not None and self.per_second is None:
+            raise ValueError("burst needs per_second")
+        return self
+
+    @property
+    def at_once(self) -> int:
+        """Requests that a client who has paused may send without a pause."""
+        return self.burst or max(1, math.ceil(self.per_second or 1))
+
+
+class Auth(Frozen):
+    """Who may call. Without keys and tokens everybody may.
+
+    Attributes:
+        keys_file: one line a key, as `orchestrator keys new` writes them.
+        free: pages that need no credential.
+    """
+
+    keys_file: Annotated[str | None, Takes("a path")] = None
+    jwt: Jwt = Jwt()
+    free: Annotated[
+        tuple[Literal["docs", "metrics", "status"], ...], Takes("one or several of docs, metrics and status", _words)
+    ] = ()
+    rate: Rate = Rate()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.enabled and (self.free or self.rate.per_second is not None):
+            raise ValueError("needs keys_file, or one of jwt.secret_file, jwt.jwks_file and jwt.jwks_url")
+        return self
+
+    @property
+    def enabled(self) -> bool:
+        """Whether callers need a credential."""
+        return self.keys_file is not None or self.jwt.enabled
 
 
 class Duration(Frozen):
@@ -429,6 +541,7 @@ class ServiceConfig(Frozen):
     metrics: Metrics = Metrics()
     logging: Logging = Logging()
     ssl: Ssl = Ssl()
+    auth: Auth = Auth()
     endpoints: Endpoints = Endpoints()
     envs: Annotated[
         tuple[EnvVar, ...],

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.triton.control import Control
     from orchestrator.triton.faults import StatusCause, from_status
     from orchestrator.triton.install import TritonInstall, find_install
-    from orchestrator.triton.metrics import read_metrics
+    from orchestrator.triton.metrics import read_all_metrics, read_metrics
     from orchestrator.triton.probe import probe_server
     from orchestrator.triton.probe_model import PROBE_MODEL
     from orchestrator.triton.process import TritonServer
@@ -35,6 +35,7 @@ __all__ = [
     "find_install",
     "from_status",
     "probe_server",
+    "read_all_metrics",
     "read_metrics",
 ]
 
@@ -50,6 +51,7 @@ _HOMES = {
     "find_install": "install",
     "from_status": "faults",
     "probe_server": "probe",
+    "read_all_metrics": "metrics",
     "read_metrics": "metrics",
 }
 

@@ -6,6 +6,7 @@ that it had not begun goes to another one; one that it may have begun fails, ret
 
 import asyncio
 import contextlib
+import logging
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
@@ -17,6 +18,7 @@ from orchestrator.triton.faults import StatusCause
 __all__ = ["Server", "SeveralBackend"]
 
 T = TypeVar("T")
+logger = logging.getLogger("orchestrator.triton")
 _LOOK_S: Final = 0.4
 _ANSWER_S: Final = 0.5
 """A server that does not say in that time that it is ready gets no calls until it does."""
@@ -55,6 +57,12 @@ class _Member:
         self.up = False
         self.leaves = False
         self.silent = 0
+
+    def set_up(self, up: bool) -> None:
+        """Says whether it takes calls, and tells the log where that is new."""
+        if up is not self.up:
+            self.up = up
+            logger.warning("the Triton at %s takes %s", self.address, "calls" if up else "no calls")
 
     def lose(self) -> None:
         """It answers nobody: its calls are let go."""
@@ -194,7 +202,7 @@ class SeveralBackend:
             raise error
         tried.add(member.address)
         if "unknown model" not in cause.text:
-            member.up = False  # until it says otherwise
+            member.set_up(False)  # until it says otherwise
 
     async def _watch(self) -> None:
         while True:
@@ -210,7 +218,7 @@ class SeveralBackend:
         answers = await asyncio.gather(*(_is_ready(member.server) for member in members))
         for member, is_ready in zip(members, answers, strict=True):
             member.leaves = member.address not in addresses
-            member.up = bool(is_ready) and not member.leaves  # one that stops ends what it has
+            member.set_up(bool(is_ready) and not member.leaves)  # one that stops ends what it has
             member.silent = member.silent + 1 if is_ready is None else 0
             if member.silent >= _SILENT:
                 member.lose()

@@ -55,7 +55,9 @@ def _bootstrap(engine: Engine) -> None:
         if made.returncode != 0:
             pytest.skip(f"no registry has {BASE}, and debootstrap fails: {made.stdout[-300:]}")
         pack = ["tar", "-C", str(folder), "--numeric-owner", "--one-file-system", "-cf", str(fresh)]
-        without = [f"--exclude=./{name}" for name in ("dev/*", "proc/*", "sys/*", "var/cache/apt/*", "var/lib/apt/lists/*")]
+        without = [
+            f"--exclude=./{name}" for name in ("dev/*", "proc/*", "sys/*", "var/cache/apt/*", "var/lib/apt/lists/*")
+        ]
         subprocess.run([*pack, *without, "."], check=True)
         fresh.rename(_ARCHIVE)
     finally:
