@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from orchestrator.errors import SettingsError
+from orchestrator.logs import FORMAT_VARIABLE
 
 __all__ = ["ConfigFile", "Settings"]
 
@@ -19,7 +20,11 @@ _MONITORING: Final = "monitoring"
 _CONFIG: Final = "ORCHESTRATOR_CONFIG"
 _BENTOML_CONFIG: Final = "BENTOML_CONFIG"
 _OPTIONS: Final = ("BENTOML_CONFIG_OPTIONS", "ORCHESTRATOR_OPTIONS")
-_SHORT: Final = {"ORCHESTRATOR_HOST": "http.host", "ORCHESTRATOR_PORT": "http.port"}
+_SHORT: Final = {
+    "ORCHESTRATOR_HOST": "http.host",
+    "ORCHESTRATOR_PORT": "http.port",
+    FORMAT_VARIABLE: "logging.format",
+}
 _AS_WRITTEN: Final = frozenset({"envs", "labels"})
 """Sections whose keys are names of the user's own: `ORCHESTRATOR_ENVS__HF_TOKEN`."""
 

@@ -34,6 +34,11 @@ class Span:
         self._span = span
         self.trace: Final = trace
 
+    @property
+    def trace_id(self) -> str:
+        """32 hexadecimal digits, under which the trace is found."""
+        return f"{self._span.get_span_context().trace_id:032x}"
+
     def put(self, name: str, value: str | int | float | bool) -> None:
         """Sets an attribute."""
         self._span.set_attribute(name, value)

@@ -8,10 +8,20 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    Response,
+    expect,
+    sync_playwright,
+)
 
 __all__ = ["Watched", "open_page", "running_browser"]
 
+expect.set_options(timeout=20_000)  # a busy machine
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 

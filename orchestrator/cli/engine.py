@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.cli.awaiting import awaited
 from orchestrator.cli.background import Background
 from orchestrator.cli.command import running_command
-from orchestrator.cli.console import note
+from orchestrator.cli.console import note, relay
 from orchestrator.cli.loading import models_of_graph
 from orchestrator.cli.on_disk import compile_workers, load_order
 from orchestrator.cli.supervision import supervised
@@ -108,7 +108,7 @@ def _embedded(definition: Definition, working_dir: Path, reloads: bool) -> Gener
         note("starting Triton")
         env = {name: value for each in services for name, value in each.environment.items()}
         env[SERVICE_PATH_VARIABLE] = folder
-        server.start([], write=write, env=env, log=note, hold=True)
+        server.start([], write=write, env=env, log=relay, hold=True)
         note(f"Triton runs: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics {server.metrics_url}")
         note(f"loading {', '.join(_needed(definition))}")
         asyncio.run(_load(server))

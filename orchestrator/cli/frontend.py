@@ -25,7 +25,10 @@ from orchestrator.cli.uvicorn_server import FrontendServer
 from orchestrator.engine import Backend, BackendModels
 from orchestrator.engine.health import Health, HealthFile
 from orchestrator.errors import BackendUnavailable, ServerProcessError, SettingsError
+from orchestrator.logs import is_json, log_as_json
 from orchestrator.sdk import Definition
+from orchestrator.sdk.logged import logged_call
+from orchestrator.sdk.outgoing import count_calls
 from orchestrator.server import (
     ACCESS_LOGGER,
     AdmittedBackend,
@@ -160,8 +163,9 @@ def run_frontend(plan: FrontendPlan, sock: socket.socket) -> None:
 
 
 def _application(plan: FrontendPlan, drain: Drain | None) -> FastAPI:
+    as_json = log_as_json(service=plan.service.name, process=_process_name(), call=logged_call)
     if plan.service.logging.access.enabled:
-        _log_access()
+        _log_access(as_json)
     start_tracing(plan.service.name, instance="front-end")
     app = _app_of_apis(plan, drain) if plan.process is None else _app_of_process(plan, plan.process, drain)
     # What has been loaded by now lives as long as we do. A full collection would walk through all of it: up to 200 ms in
@@ -179,6 +183,7 @@ def _app_of_apis(plan: FrontendPlan, drain: Drain | None) -> FastAPI:
     backend: Backend
     extension = Extension()
     metrics = FrontendMetrics(plan.service.metrics, multiprocess=plan.workers > 1)
+    count_calls(metrics)
     if plan.service.placement is Placement.FRONTEND:
         here = [each for each in plan.graph if each.placement is Placement.FRONTEND]
         definitions = [load_definition(each, plan.working_dir) for each in here]
@@ -262,13 +267,20 @@ def _worker_index() -> int:
     return int(digits) if digits.isdigit() else 1
 
 
-def _log_access() -> None:
+def _process_name() -> str:
+    """Of this process, in the log."""
+    return "front-end" if multiprocessing.parent_process() is None else f"front-end {_worker_index()}"
+
+
+def _log_access(as_json: bool) -> None:
     """Access lines go to standard error, as they are."""
     logger = logging.getLogger(ACCESS_LOGGER)
+    logger.setLevel(logging.INFO)
+    if as_json:
+        return  # as all others
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
     logger.propagate = False
 
 
@@ -288,6 +300,7 @@ def _config(app: FastAPI, plan: FrontendPlan) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         log_level="warning",
+        **({"log_config": None} if is_json() else {}),
         access_log=False,
         timeout_graceful_shutdown=_FLUSH_S,
         server_header=False,

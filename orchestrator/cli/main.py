@@ -10,6 +10,7 @@ from orchestrator.cli import convert as convert_command
 from orchestrator.cli import deploy as deploy_command
 from orchestrator.cli import explain as explain_command
 from orchestrator.cli import export as export_command
+from orchestrator.cli import keys as keys_command
 from orchestrator.cli import models as models_command
 from orchestrator.cli import serve as serve_command
 from orchestrator.cli.console import fail, say
@@ -36,6 +37,7 @@ app.command("rollback")(deploy_command.rollback)
 app.command("convert")(convert_command.convert)
 app.add_typer(models_command.app, name="models")
 app.add_typer(config_command.app, name="config")
+app.add_typer(keys_command.app, name="keys")
 add_exchange(models_command.app)
 add_versions(models_command.app)
 deploy_command.add_deployment(models_command.app)

@@ -1,5 +1,6 @@
 """`orchestrator serve`: a service, from the class to the answer."""
 
+import os
 import signal
 import sys
 import threading
@@ -17,6 +18,7 @@ from orchestrator.cli.operator import operated
 from orchestrator.cli.reload import run_reloading
 from orchestrator.cli.template import TemplateArguments, TemplateFile, read_template
 from orchestrator.errors import OrchestratorError, SettingsError
+from orchestrator.logs import FORMAT_VARIABLE
 from orchestrator.settings import Settings
 from orchestrator.spec import Placement
 
@@ -87,6 +89,7 @@ def serve(
         bentoml=bentoml,
         arguments=read_template(arg, arg_file),
     )
+    os.environ[FORMAT_VARIABLE] = definition.spec.logging.format  # of all that is started from here
     note_dropped(definition)
     check_tls(definition.spec.ssl)
     if reload and definition.spec.placement is Placement.COMMAND:

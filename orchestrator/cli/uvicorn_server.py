@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import logging
+import resource
 import socket
 import struct
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Final
 import uvicorn
 
 from orchestrator.server import Drain
+from orchestrator.server.limits import Connections, limits_of
 
 __all__ = ["FrontendServer", "refuse_connections"]
 
@@ -26,6 +28,10 @@ _ANY_BUT_SYN: Final = (
     (0x06, 0, 0, 0xFFFFFFFF),  # take it
 )
 """A filter of packets for the kernel (classic BPF)."""
+_MOST_FILES: Final = 65_536
+"""Programs that we start may go through all numbers of files up to their limit."""
+_OTHER_FILES: Final = 512
+"""Of the files that a process may have, those that are no connections of its clients."""
 logger = logging.getLogger("orchestrator.cli")
 
 
@@ -49,6 +55,10 @@ class FrontendServer(uvicorn.Server):
         together: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(config)
+        limits = limits_of(config.app)
+        self._connections = Connections(limits, limits.http.max_connections or _connections_possible())
+        self._connections.limit(config)
+        self._watching: asyncio.Task[None] | None = None
         self._announce = announce
         self._drain = drain
         self._within_s = within_s
@@ -57,6 +67,7 @@ class FrontendServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            self._watching = asyncio.create_task(self._connections.watch(self.server_state))
             self._announce()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -80,6 +91,19 @@ class FrontendServer(uvicorn.Server):
                 sock.close()
             await asyncio.sleep(_LINGER_S)
         await super().shutdown(sockets)
+        if self._watching is not None:
+            self._watching.cancel()
+
+
+def _connections_possible() -> int:
+    """How many connections this process may have open, once it has taken all the files that it is allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    most = _MOST_FILES if soft == resource.RLIM_INFINITY else soft
+    return max(most - _OTHER_FILES, most // 2)
 
 
 def refuse_connections(listener: socket.socket) -> None:

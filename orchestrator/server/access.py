@@ -2,22 +2,27 @@
 
 import logging
 import time
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestrator.logs import is_json
+from orchestrator.server.auth_client import CHECKED_CLIENT
 from orchestrator.spec import AccessLog
 
 __all__ = ["ACCESS_LOGGER", "AccessLogger"]
 
 ACCESS_LOGGER: Final = "orchestrator.access"
 """Whoever runs the front-end gives it a handler."""
-_NO_HEADERS: Final = Headers(raw=[])
+_TYPE, _LENGTH = b"content-type", b"content-length"
+_TOLD: Final = frozenset({_TYPE, _LENGTH, b"x-request-id", b"x-trace-id"})
+RawHeaders = Sequence[tuple[bytes, bytes]]
+_NO_HEADERS: Final[RawHeaders] = ()
 
 
 class AccessLogger:
-    """Writes a line once a request is answered to its end.
+    """Writes a line once a request is answered to its end; where lines are JSON, with a field for each of its words.
 
     `127.0.0.1:41234 (scheme=http,method=POST,path=/classify,type=application/json,length=17)
     (status=200,type=application/json,length=5) 3.046ms (request=6f2c...)`
@@ -32,19 +37,21 @@ class AccessLogger:
         self._app = app
         self._options = options
         self._skipped = frozenset(prefix + path for path in options.skip_paths)
+        self._as_json = is_json()
         self._logger = logging.getLogger(ACCESS_LOGGER)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in self._skipped:
             await self._app(scope, receive, send)
             return
+        CHECKED_CLIENT.set("")
         started = time.perf_counter()
         status, headers = 500, _NO_HEADERS
 
         async def noting(message: Message) -> None:
             nonlocal status, headers
             if message["type"] == "http.response.start":
-                status, headers = message["status"], Headers(raw=message.get("headers", []))
+                status, headers = message["status"], message.get("headers", _NO_HEADERS)
             await send(message)
 
         try:
@@ -52,20 +59,54 @@ class AccessLogger:
         finally:
             self._write(scope, status, headers, (time.perf_counter() - started) * 1000)
 
-    def _write(self, scope: Scope, status: int, headers: Headers, took_ms: float) -> None:
-        options = self._options
+    def _write(self, scope: Scope, status: int, headers: RawHeaders, took_ms: float) -> None:
         # Not the decoded path: a line is a line, whatever is asked for.
         path = scope.get("raw_path", scope["path"].encode()).decode("ascii", "backslashreplace")
-        request = [f"scheme={scope['scheme']}", f"method={scope['method']}", f"path={path}"]
-        request += _described(Headers(scope=scope), options.request_content_type, options.request_content_length)
-        response = [f"status={status}"]
-        response += _described(headers, options.response_content_type, options.response_content_length)
+        options = self._options
+        said, answered = _picked(scope["headers"]), _picked(headers)
         client = ":".join(map(str, scope.get("client") or ("-",)))
-        request_id = headers.get("x-request-id", "-")
-        words = client, ",".join(request), ",".join(response), took_ms, request_id
-        self._logger.info("%s (%s) (%s) %.3fms (request=%s)", *words)
+        caller = CHECKED_CLIENT.get()
+        request_id, trace_id = answered.get(b"x-request-id", "-"), answered.get(b"x-trace-id", "")
+        if self._as_json:
+            fields = {
+                "client": client,
+                "caller": caller,
+                "scheme": scope["scheme"],
+                "method": scope["method"],
+                "path": path,
+                "status": status,
+                "duration_ms": round(took_ms, 3),
+                "request_type": said.get(_TYPE) if options.request_content_type else None,
+                "request_length": said.get(_LENGTH) if options.request_content_length else None,
+                "response_type": answered.get(_TYPE) if options.response_content_type else None,
+                "response_length": answered.get(_LENGTH) if options.response_content_length else None,
+                "request_id": request_id,
+                "trace_id": trace_id,
+            }
+            self._log(f"{scope['method']} {path} {status}", fields)
+            return
+        request = _described(said, options.request_content_type, options.request_content_length)
+        response = _described(answered, options.response_content_type, options.response_content_length)
+        request += f",caller={caller}" if caller else ""
+        trace = f",trace={trace_id}" if trace_id else ""
+        self._log(
+            f"{client} (scheme={scope['scheme']},method={scope['method']},path={path}{request}) (status={status}{response}) "
+            f"{took_ms:.3f}ms (request={request_id}{trace})"
+        )
+
+    def _log(self, line: str, fields: Mapping[str, Any] | None = None) -> None:
+        """As `Logger.info`, without the search for the line of code, which nobody wants to know: a third of the cost."""
+        if self._logger.isEnabledFor(logging.INFO):
+            record = logging.LogRecord(ACCESS_LOGGER, logging.INFO, __file__, 0, line, None, None)
+            record.fields = fields
+            self._logger.handle(record)
 
 
-def _described(headers: Headers, content_type: bool, content_length: bool) -> list[str]:
-    words = [f"type={headers.get('content-type', '')}"] if content_type else []
-    return [*words, f"length={headers.get('content-length', '')}"] if content_length else words
+def _picked(headers: RawHeaders) -> dict[bytes, str]:
+    """The headers that a line tells of; the first of each name."""
+    return {name: value.decode("latin-1") for name, value in reversed(headers) if name in _TOLD}
+
+
+def _described(headers: Mapping[bytes, str], content_type: bool, content_length: bool) -> str:
+    described = f",type={headers.get(_TYPE, '')}" if content_type else ""
+    return f"{described},length={headers.get(_LENGTH, '')}" if content_length else described

@@ -1,6 +1,5 @@
 """SERVE: the FastAPI application of one service."""
 
-import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -14,8 +13,10 @@ from starlette.types import Scope
 from orchestrator.engine import Backend, Invoker
 from orchestrator.engine.health import Health
 from orchestrator.errors import BackendUnavailable, CallCancelled, CallError, InvalidInput, PayloadTooLarge
+from orchestrator.logs import logged_request
 from orchestrator.server.addresses import is_internal
 from orchestrator.server.admission import Admission
+from orchestrator.server.auth_client import Denied
 from orchestrator.server.bodies import call_info_of, read_body
 from orchestrator.server.capacity import capacity_of
 from orchestrator.server.checks import Checks
@@ -28,6 +29,7 @@ from orchestrator.server.handler import ApiHandler
 from orchestrator.server.hotpath import Endpoint, HotPath
 from orchestrator.server.metrics import FrontendMetrics, MetricsPage, QueueMetrics
 from orchestrator.server.mounts import Extension, add_mounts, mounted_lifespans
+from orchestrator.server.ongoing import ApiCounters, Ongoing
 from orchestrator.server.openapi import Components, operation_of
 from orchestrator.server.paths import route_of
 from orchestrator.server.patience import Caller
@@ -44,7 +46,6 @@ from orchestrator.tracing import Span, tracing
 __all__ = ["DEFAULT_MAX_BODY_BYTES", "FrontendOptions", "create_app", "create_proxy_app"]
 
 DEFAULT_MAX_BODY_BYTES: Final = 64 * 2**20
-_SERVER_ERROR: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,7 @@ def create_app(
         page = MetricsPage(
             metrics,
             engine_metrics,
+            service=service.name,
             namespace=service.metrics.namespace,
             routes=routes,
             models=models,
@@ -156,7 +158,7 @@ def create_app(
     add_docs(app, service, components)
     _add_problems(app)
     add_mounts(app, extension)
-    _add_edge(app, service, metrics, options)
+    _add_edge(app, service, metrics, options, home=home)
     return app
 
 
@@ -183,7 +185,8 @@ def create_proxy_app(service: ServiceSpec, address: str, *, options: FrontendOpt
     app = FastAPI(title=service.name, openapi_url=None, lifespan=lifespan)
     add_health(app, upstream)
     if service.metrics.enabled:
-        add_metrics(app, MetricsPage(metrics, None, namespace=service.metrics.namespace, routes={}), upstream)
+        page = MetricsPage(metrics, None, service=service.name, namespace=service.metrics.namespace, routes={})
+        add_metrics(app, page, upstream)
     _add_gate(app, service, admission, metrics)
     _add_problems(app)
     app.mount("", Proxy(service, upstream, metrics, _request_id), name="process")
@@ -200,49 +203,34 @@ def _add_api(
     components: Components,
     options: FrontendOptions,
 ) -> Endpoint:
-    duration = metrics.duration.labels(service.name, api.name)
-    in_progress = metrics.in_progress.labels(service.name, api.name)
-    last_request = metrics.last_request.labels(service.name, api.name)
+    counters = ApiCounters(metrics, service.name, api.name)
 
     async def endpoint(request: Request) -> Response:
         request_id = _request_id(request)
-        started = time.perf_counter()
-        span: Span | None = None
-
-        def done() -> None:
-            in_progress.dec()
-            duration.observe(time.perf_counter() - started)
-            if span is not None:
-                span.end()
-
-        reply: Reply | StreamReply
         try:
             client = request.scope.get("client")
             caller = Caller(request.scope["headers"], client[0] if client else "", service.traffic.priority)
             body = await read_body(request, options.max_body_bytes)
         except (InvalidInput, PayloadTooLarge, CallCancelled) as error:
-            reply = problem_of(error, request_id)
-        else:
-            span = _span(request, api, caller, request_id)
-            started = time.perf_counter()
-            in_progress.inc()
-            last_request.set_to_current_time()
-            info = call_info_of(request, request_id) if api.context is not None else None
-            try:
-                reply = await handler.handle(
-                    body, request.headers, request_id, caller=caller, info=info, receive=request.receive
-                )
-            except BaseException:
-                done()
-                raise
-            if span is not None:
-                span.put("http.response.status_code", reply.status)
-                if reply.status >= _SERVER_ERROR:
-                    span.fail(str(reply.status))
-            if isinstance(reply, Reply):
-                done()
-        metrics.requests.labels(service.name, api.name, str(reply.status)).inc()
-        return _response(reply, request_id, done)
+            refusal = problem_of(error, request_id)
+            counters.answered(refusal.status)
+            return _response(refusal, request_id)
+        call = Ongoing(counters, _span(request, api, caller, request_id))
+        logged_request.set((request_id, call.trace_id))
+        info = call_info_of(request, request_id) if api.context is not None else None
+        try:
+            reply = await handler.handle(
+                body, request.headers, request_id, caller=caller, info=info, receive=request.receive, broken=call.broken
+            )
+        except BaseException:
+            call.end()
+            raise
+        call.answered(reply)
+        counters.answered(reply.status)
+        response = _response(reply, request_id, call.end)
+        if call.trace_id:
+            response.raw_headers.append((b"x-trace-id", call.trace_id.encode()))
+        return response
 
     app.add_api_route(
         api.route,
@@ -318,7 +306,9 @@ def _add_gate(
     app.add_middleware(Gate, admission=admission, traffic=service.traffic, refusal=refused, free=free)
 
 
-def _add_edge(app: FastAPI, service: ServiceSpec, metrics: FrontendMetrics, options: FrontendOptions) -> None:
+def _add_edge(
+    app: FastAPI, service: ServiceSpec, metrics: FrontendMetrics, options: FrontendOptions, *, home: bool = False
+) -> None:
     names = {api.route: api.name for api in service.apis}
     stopping = BackendUnavailable(f"{service.name} stops")
 
@@ -335,7 +325,23 @@ def _add_edge(app: FastAPI, service: ServiceSpec, metrics: FrontendMetrics, opti
         detail = f"{scope['method']} {scope['path']}: Not Found"
         return _response(problem(404, "http", detail, request_id), request_id)
 
-    add_edge(app, service, drain=options.drain, stopped=stopped, not_found=not_found)
+    def denied(scope: Scope, error: Denied | CallError) -> Response:
+        request_id = _request_id(Request(scope))
+        reply = error.problem(service.name, request_id) if isinstance(error, Denied) else problem_of(error, request_id)
+        metrics.requests.labels(service.name, names.get(route_of(scope), ""), str(reply.status)).inc()
+        return _response(reply, request_id)
+
+    add_edge(
+        app,
+        service,
+        drain=options.drain,
+        stopped=stopped,
+        not_found=not_found,
+        denied=denied,
+        refused=lambda status: metrics.requests.labels(service.name, "", str(status)).inc(),
+        home=home,
+        processes=options.processes,
+    )
 
 
 def _response(reply: Reply | StreamReply, request_id: str, done: Callable[[], None] = lambda: None) -> Response:

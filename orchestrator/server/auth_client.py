@@ -2,10 +2,15 @@
 
 import contextlib
 import hashlib
+from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
+
+from orchestrator.server.auth_rights import EVERYTHING
+from orchestrator.server.problems import problem
+from orchestrator.server.reply import Reply
 
 __all__ = ["CHECKED_CLIENT", "Client", "Denied", "readable"]
 
@@ -54,6 +59,23 @@ class Denied(Exception):
     def wrong(cls, detail: str) -> "Denied":
         """It was sent, and does not hold."""
         return cls(401, "unauthenticated", detail, error="invalid_token", error_description=detail)
+
+    @classmethod
+    def too_far(cls, client: Client, scopes: Iterable[str]) -> "Denied":
+        """It holds, and has none of the scopes of which one is needed."""
+        wanted = sorted(set(scopes) - {EVERYTHING})  # the service before its APIs
+        detail = f"{client.name} has not the scope {' or '.join(wanted)}"
+        return cls(403, "forbidden", detail, error="insufficient_scope", scope=wanted[0])
+
+    def problem(self, realm: str, request_id: str) -> Reply:
+        """The answer.
+
+        Args:
+            realm: what is guarded.
+        """
+        parameters = ", ".join(f'{name}="{value}"' for name, value in {"realm": realm, **self.challenge}.items())
+        headers = {"WWW-Authenticate": f"Bearer {parameters}", "Cache-Control": "no-store"}
+        return problem(self.status, self.code, self.detail, request_id, headers=headers)
 
 
 def readable(name: str) -> str:

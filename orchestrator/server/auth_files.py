@@ -57,6 +57,19 @@ class Watched(Generic[T]):
             if self._signature() != seen:
                 self.value = self._load()
                 logger.info("%s was read again", self._key)
+        except FileNotFoundError:  # it is being replaced, or has gone
+            if seen is not None:
+                self._seen = None
+                logger.error("%s is not there; what was read before holds", self._key)
         except (OSError, ValueError) as error:
-            if self._seen != seen or isinstance(error, OSError) and self._reported is False:
-                logger.error("%s cannot be used, what was read before holds: %s", self._key, error)
+            reason = error.strerror if isinstance(error, OSError) else error
+            logger.error("%s cannot be used, what was read before holds: %s", self._key, reason)
+
+    def _load(self) -> T:
+        # First, so that what cannot be used is read, and told of, once for each change.
+        self._seen = self._signature()
+        return self._read(self._path.read_bytes())
+
+    def _signature(self) -> tuple[int, int, int]:
+        found = os.stat(self._path)
+        return found.st_mtime_ns, found.st_size, found.st_ino

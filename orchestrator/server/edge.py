@@ -1,4 +1,4 @@
-"""What a request meets before the routes, from outside in: access log, CORS, path prefix, the end of the front-end.
+"""What a request meets before the routes, from outside in: access log, CORS, path prefix, access, the end of the front-end.
 
 Each of them is there only where it is asked for.
 """
@@ -11,7 +11,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from orchestrator.server.access import AccessLogger
+from orchestrator.server.auth import Authenticator, Guard, Refusal
+from orchestrator.server.auth_rights import Rights
 from orchestrator.server.drain import Drain, Draining
+from orchestrator.server.limits import Limits, set_limits
+from orchestrator.server.rate import Rates
 from orchestrator.spec import ServiceSpec
 
 __all__ = ["add_edge"]
@@ -24,6 +28,10 @@ def add_edge(
     drain: Drain | None,
     stopped: Callable[[Scope], ASGIApp],
     not_found: Callable[[Scope], ASGIApp],
+    denied: Refusal,
+    refused: Callable[[int], None],
+    home: bool = False,
+    processes: int = 1,
 ) -> None:
     """Puts it around an application; to be called after everything else that adds middleware.
 
@@ -32,10 +40,27 @@ def add_edge(
         drain: of the front-end.
         stopped: makes the answer to a request that comes once it stops.
         not_found: makes the answer to a request for another path than the prefix.
+        denied: makes the answer to a request that is not let in.
+        refused: counts an answer to what has not even become a request, by status.
+        home: the status page is at `/`.
+        processes: front-end processes that share the service's limits.
+
+    Raises:
+        SettingsError: a file of keys cannot be used.
     """
+    set_limits(app, Limits(service.http, refused))
     # The last one that is added is the outermost.
     if drain is not None:
         app.add_middleware(Draining, drain=drain, refusal=stopped)
+    auth = service.auth
+    if auth.enabled:
+        app.add_middleware(
+            Guard,
+            authenticator=Authenticator(auth),
+            rights=Rights(service, home=home, free=auth.free),
+            rates=Rates(auth.rate, processes=processes),
+            refusal=denied,
+        )
     if service.path_prefix:
         app.add_middleware(PathPrefix, prefix=service.path_prefix, not_found=not_found)
     cors = service.http.cors

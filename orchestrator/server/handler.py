@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
@@ -38,6 +38,7 @@ _TIMER_S: Final = 0.05
 """How much too early a timer may be."""
 _UNBUFFERED: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Vary": "Accept"}
 """A proxy that collects a stream, or answers from it later, takes its point away."""
+Broken = Callable[[Exception], None]
 logger = logging.getLogger("orchestrator.server")
 
 
@@ -75,6 +76,7 @@ class ApiHandler:
         caller: Caller,
         info: CallInfo | None = None,
         receive: Receive | None = None,
+        broken: Broken | None = None,
     ) -> Reply | StreamReply:
         """Answers one call. Never raises, but for cancellation.
 
@@ -83,6 +85,7 @@ class ApiHandler:
             caller: with their own time limit.
             info: the request, for methods that take a context.
             receive: ASGI's, behind the body: tells when the caller has gone.
+            broken: is told why a stream ends too early; its status has gone out by then.
 
         Returns:
             A stream where the API is one and has begun; whoever gets it closes it.
@@ -98,7 +101,7 @@ class ApiHandler:
                 ticket = await self._admission.enter(caller, size)
                 try:
                     if self._api.stream:
-                        return await self._stream(arguments, accept, request_id, info, caller, ends, ticket)
+                        return await self._stream(arguments, accept, request_id, info, caller, ends, ticket, broken)
                     outcome = await self._invoker.call(
                         self._api.name,
                         arguments,
@@ -138,6 +141,7 @@ class ApiHandler:
         caller: Caller,
         ends: float,
         ticket: Ticket,
+        broken: Broken | None,
     ) -> Reply | StreamReply:
         """Begins a stream.
 
@@ -171,7 +175,7 @@ class ApiHandler:
         if asked.status in BODILESS:
             await source.aclose()
             return Reply(asked.status, b"", "", added=asked.headers)
-        chunks = self._chunks(first, source, framing, request_id)
+        chunks = self._chunks(first, source, framing, request_id, broken)
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         ticket.runs_on(ended)
         return StreamReply(
@@ -200,7 +204,12 @@ class ApiHandler:
         ticket.runs_on(closing)
 
     async def _chunks(
-        self, first: Outcome | None, source: AsyncGenerator[Outcome, None], framing: Framing, request_id: str
+        self,
+        first: Outcome | None,
+        source: AsyncGenerator[Outcome, None],
+        framing: Framing,
+        request_id: str,
+        broken: Broken | None,
     ) -> AsyncGenerator[bytes, None]:
         async with aclosing(source):
             try:
@@ -211,6 +220,8 @@ class ApiHandler:
                 return
             except Exception as error:  # noqa: BLE001  # the boundary of a call: it is logged, and told
                 failure = framing.failure(self._failure(error, request_id, begun=True))
+                if broken is not None:
+                    broken(error)
             if failure is None:
                 raise StreamBroken
             yield failure

@@ -1,7 +1,9 @@
 """Our own counters, and one page with Triton's. docs/metrics.md lists the series."""
 
 import logging
+import os
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -10,10 +12,12 @@ from orchestrator.engine.health import Health
 from orchestrator.server.bentoml_metrics import bentoml_page
 from orchestrator.server.health_metrics import health_page
 from orchestrator.server.model_metrics import counts_of, model_page
+from orchestrator.server.process_metrics import process_page
 from orchestrator.spec import Metrics
 
 __all__ = ["FrontendMetrics", "MetricsPage", "QueueMetrics"]
 
+_FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 logger = logging.getLogger("orchestrator.server")
 
 
@@ -66,6 +70,32 @@ class FrontendMetrics:
             ("service", "reason"),
             registry=self._registry,
         )
+        self.streams = Gauge(
+            f"{config.namespace}_streams_in_progress",
+            "Streams that have begun and not ended.",
+            ("service", "api"),
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self.streams_failed = Counter(
+            f"{config.namespace}_streams_failed",
+            "Streams that broke off after their first chunk: their status had gone out as a success.",
+            ("service", "api"),
+            registry=self._registry,
+        )
+        self.dependency_calls = Counter(
+            f"{config.namespace}_dependency_calls",
+            "Calls that services on the front-end made of services and models. outcome: ok, left, or the error's code.",
+            ("service", "api", "outcome"),
+            registry=self._registry,
+        )
+        self.dependency_duration = Histogram(
+            f"{config.namespace}_dependency_call_duration_seconds",
+            "From such a call to its answer, or to the end of its stream.",
+            ("service", "api"),
+            buckets=config.duration.bounds,
+            registry=self._registry,
+        )
         self.last_request = Gauge(
             f"{config.namespace}_last_request_timestamp_seconds",
             "When the last call came, in seconds since 1970.",
@@ -73,6 +103,16 @@ class FrontendMetrics:
             registry=self._registry,
             multiprocess_mode="max",
         )
+
+    @property
+    def folder(self) -> str | None:
+        """Where several processes share them; None for one process."""
+        return os.environ.get(_FOLDER_VARIABLE) if self._multiprocess else None
+
+    def called(self, target: str, api: str, outcome: str, seconds: float) -> None:
+        """A call of a dependency has ended (implements `sdk.outgoing.CallObserver`)."""
+        self.dependency_calls.labels(target, api, outcome).inc()
+        self.dependency_duration.labels(target, api).observe(seconds)
 
     def registry(self) -> CollectorRegistry:
         """What the page shows: of all front-end processes, where there are several."""
@@ -107,6 +147,7 @@ class MetricsPage:
 
     Args:
         frontend: ours.
+        service: that is served.
         namespace: that ours begin with.
         routes: API -> its route.
         models: names of the service's Triton models, without its facades.
@@ -119,12 +160,14 @@ class MetricsPage:
         frontend: FrontendMetrics,
         engine: Callable[[], Awaitable[bytes]] | None,
         *,
+        service: str,
         namespace: str,
         routes: Mapping[str, str],
         models: Collection[str] = (),
         health: Callable[[], Health] | None = None,
     ) -> None:
         self._frontend = frontend
+        self._service = service
         self._namespace = namespace
         self._routes = routes
         self._models = frozenset(models)
@@ -147,4 +190,5 @@ class MetricsPage:
         again = bentoml_page(ours, counts, namespace=self._namespace, routes=self._routes)
         if self._health is not None:
             page += health_page(self._health(), sorted(self._models), namespace=self._namespace)
+        page += process_page(self._service, namespace=self._namespace, folder=self._frontend.folder)
         return page + model_page(counts, namespace=self._namespace) + again + engine

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from orchestrator.errors import InvalidInput
+from orchestrator.server.auth_client import CHECKED_CLIENT
 from orchestrator.spec import PRIORITY_HEADER, TIMEOUT_HEADER, TRACE_HEADERS, Priority
 
 __all__ = ["Caller"]
@@ -63,7 +64,9 @@ class Caller:
 
     @property
     def client(self) -> str:
-        """Who takes turns with other clients: the API key as it is sent, which nobody has checked, or the address."""
+        """Who takes turns with other clients: the name of a checked key or token; else the key as it is sent, or the address."""
+        if checked := CHECKED_CLIENT.get():
+            return checked
         keys = {name: value for name, value in self._headers if name in _KEY_HEADERS}
         return next((keys[name].decode("latin-1") for name in _KEY_HEADERS if keys.get(name)), self._address)
 

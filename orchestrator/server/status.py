@@ -3,19 +3,19 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Final, Generic, TypeVar
 
 import orjson
 
-from orchestrator import __version__
 from orchestrator.engine.health import Health, ModelHealth, State
 from orchestrator.errors import OrchestratorError
 from orchestrator.server.checks import Probes
 from orchestrator.server.elsewhere import ServedElsewhere
 from orchestrator.server.metrics import FrontendMetrics
-from orchestrator.server.model_metrics import counts_of
+from orchestrator.server.status_counters import counters_of
 from orchestrator.spec import Placement, ServiceSpec
 
 __all__ = ["ModelIndex", "ModelVersion", "Status"]
@@ -78,9 +78,10 @@ class Status:
         self._checks = checks
         self._metrics = metrics
         self._health = health
-        self._index = None if engine_index is None else _Newest(engine_index, ())
-        self._engine = None if engine_metrics is None else _Newest(engine_metrics, b"")
+        self._index: _Newest[Sequence[ModelVersion]] = _Newest(engine_index or _no_versions, ())
+        self._engine = _Newest(engine_metrics if engine_metrics and self._service.metrics.enabled else _no_page, b"")
         self._ready = _Newest(checks.ready, False)
+        self._release = version("triton-orchestrator")
         self._started = time.monotonic()
         self._document = b""
         self._made = -_KNOWN_S
@@ -100,13 +101,13 @@ class Status:
         # Services are asked only where something can answer: else each of them waits for its time-out.
         ready, index, engine = await asyncio.gather(
             self._ready.get() if of_service.answers else _no(),
-            _nothing(()) if self._index is None else self._index.get(),
-            _nothing(b"") if self._engine is None or not self._service.metrics.enabled else self._engine.get(),
+            self._index.get(),
+            self._engine.get(),
         )
         return {
             "at_s": time.time(),
             "uptime_s": time.monotonic() - self._started,
-            "release": __version__,
+            "release": self._release,
             "service": self._service.name,
             "health": self._said(of_service, ready),
             "services": self._services,
@@ -124,7 +125,9 @@ class Status:
                 }
                 for name, (kind, owner) in self._models.items()
             ],
-            "counters": self._counters(engine) if self._service.metrics.enabled else None,
+            "counters": counters_of(self._metrics, self._service, engine, self._models.keys())
+            if self._service.metrics.enabled
+            else None,
         }
 
     def _said(self, health: ModelHealth, ready: bool) -> dict[str, Any]:
@@ -135,50 +138,6 @@ class Status:
                 "reason": f"not ready: {missing}" if missing else "the service is not ready",
             }
         return _health(health)
-
-    def _counters(self, engine: bytes) -> dict[str, Any]:
-        """What `/metrics` has, as far as the page draws it; all of it only grows, but for the gauges."""
-        namespace, service = self._service.metrics.namespace, self._service.name
-        apis: dict[str, dict[str, Any]] = {
-            api.name: {"statuses": {}, "buckets": [], "seconds": 0.0, "in_progress": 0} for api in self._service.apis
-        }
-        bounds: list[float | None] = []
-        waiting: dict[str, float] = {"calls": 0, "waited": 0, "seconds": 0.0, "refused": 0}
-        for name, labels, value in self._samples():
-            known = name.removeprefix(f"{namespace}_")
-            api = apis.get(labels.get("api", "")) if labels.get("service") == service else None
-            match known:
-                case "requests_total" if api is not None:
-                    api["statuses"][labels["status"]] = value
-                case "request_duration_seconds_bucket" if api is not None:
-                    api["buckets"].append((float(labels["le"]), value))
-                case "request_duration_seconds_sum" if api is not None:
-                    api["seconds"] = value
-                case "requests_in_progress" if api is not None:
-                    api["in_progress"] = value
-                case "queue_length":
-                    waiting["calls"] += value
-                case "queue_wait_seconds_sum":
-                    waiting["seconds"] += value
-                case "queue_wait_seconds_count":
-                    waiting["waited"] += value
-                case "requests_refused_total":
-                    waiting["refused"] += value
-        for counted in apis.values():
-            buckets = sorted(counted["buckets"])
-            counted["buckets"] = [count for _, count in buckets]
-            if buckets:
-                bounds = [None if bound == float("inf") else bound for bound, _ in buckets]
-        models = [
-            {"model": name, "version": number, **asdict(counts)}
-            for (name, number), counts in counts_of(engine, self._models.keys()).items()
-        ]
-        return {"bounds_s": bounds, "apis": apis, "queue": waiting, "models": models}
-
-    def _samples(self) -> Iterator[tuple[str, dict[str, str], float]]:
-        for family in self._metrics.registry().collect():
-            for sample in family.samples:
-                yield sample.name, sample.labels, sample.value
 
 
 class _Newest(Generic[T]):
@@ -214,8 +173,12 @@ async def _no() -> bool:
     return False
 
 
-async def _nothing(value: T) -> T:
-    return value
+async def _no_versions() -> Sequence[ModelVersion]:
+    return ()
+
+
+async def _no_page() -> bytes:
+    return b""
 
 
 def _triton_models(graph: Sequence[ServiceSpec]) -> dict[str, tuple[str, str]]:

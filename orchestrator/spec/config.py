@@ -44,15 +44,15 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "resources.memory": "a hint for schedulers; resources.memory_limit is a limit",
     "resources.gpu_type": "a hint for schedulers",
     "resources.tpu_type": "Triton runs on no TPU",
-    "http.response": "answers carry X-Request-ID and no trace",
-    "logging.access.format": "lines carry the request's id and no trace",
+    "http.response": "answers carry X-Request-ID, and X-Trace-ID where they are traced",
+    "logging.access.format": "lines carry the request's id and the trace's in hexadecimal digits",
     "runner_probe": "there are no runner processes; /readyz asks Triton",
     "runner_connection": "there are no runner processes",
     "max_runner_connections": "there are no runner processes",
     "replicate_process": "`workers` says how many processes there are",
     "extra_ports": "a service has one port",
     "monitoring": "nothing records calls",
-    "tracing": "nothing records traces",
+    "tracing": "the standard variables of OpenTelemetry say it: OTEL_EXPORTER_OTLP_ENDPOINT turns traces on",
     "grpc": "Triton's own gRPC is there instead",
 }
 """Key, or section, that BentoML knows and that changes nothing here -> why. Taken from everywhere, and said so."""
@@ -456,8 +456,13 @@ class AccessLog(Frozen):
 
 
 class Logging(Frozen):
-    """What is written down."""
+    """What is written down.
 
+    Attributes:
+        format: of what the front-end, the workers, the command and Triton write on standard error.
+    """
+
+    format: Annotated[Literal["text", "json"], Takes("text or json")] = "text"
     access: AccessLog = AccessLog()
 
 

@@ -5,15 +5,20 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import IO
+from typing import IO, Final
 
-__all__ = ["Output"]
+import orjson
+
+from orchestrator.logs import json_line
+
+__all__ = ["Output", "structured"]
 
 _LINE_BYTES = 64 << 10
 _LINE_CHARS = 4000
 _TAIL_LINES = 200
 # Severity, month and day, time, thread, source: I1121 01:09:25.074801 5270 cache_manager.cc:174] ...
-_OWN = re.compile(r"(?P<level>[IWEF])\d{4} [\d:.]+\s+\d+ \w+\.(?:cc|h):\d+\] ?(?P<text>.*)")
+_OWN = re.compile(r"(?P<level>[IWEF])\d{4} [\d:.]+\s+\d+ (?P<source>\w+\.(?:cc|h):\d+)\] ?(?P<text>.*)")
+_LEVELS: Final = {"I": "info", "W": "warning", "E": "error", "F": "critical"}
 _HARMLESS = (
     "CudaDriverHelper has not been initialized",  # no GPU
     "unable to create stream for",  # no GPU: said of every ensemble
@@ -22,6 +27,19 @@ _HARMLESS = (
     "Failed to initialize NVML",
     "HandleCancellation called even when",  # Triton's own surprise at a stream that ended with an error
 )
+
+
+def structured(line: str) -> str:
+    """A line of Triton's, or of its workers, as JSON. A worker's own JSON is as it is."""
+    if line.startswith("{"):
+        with contextlib.suppress(ValueError):
+            if "message" in orjson.loads(line):
+                return line
+    match = _OWN.match(line)
+    if match is None:
+        return json_line("info", "output", line, more={"process": "triton"})
+    more = {"process": "triton", "source": match["source"]}
+    return json_line(_LEVELS[match["level"]], "triton", match["text"].strip(), more=more)
 
 
 class Output:
@@ -60,8 +78,8 @@ class Output:
     def _read(self) -> None:
         with contextlib.suppress(ValueError, OSError):  # closed under us
             while raw := self._stream.readline(_LINE_BYTES):
-                line = raw.decode("utf-8", "replace").rstrip("\r\n")[:_LINE_CHARS]
-                self._tail.append(line)
+                line = raw.decode("utf-8", "replace").rstrip("\r\n")
+                self._tail.append(line[:_LINE_CHARS])
                 if self._log is not None and self._worth_reading(line):
                     # A fault of the receiver must not end the reading: Triton would stop on a full pipe.
                     with contextlib.suppress(Exception):

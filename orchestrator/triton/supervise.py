@@ -19,6 +19,7 @@ from typing import Final
 
 from orchestrator.engine.heartbeat import SERVER_ID_VARIABLE
 from orchestrator.errors import OrchestratorError, SettingsError
+from orchestrator.logs import is_json, json_line
 from orchestrator.triton import leftovers
 from orchestrator.triton.supervisor import Supervisor
 
@@ -93,7 +94,8 @@ async def _watch(server: _OwnTriton, *, hang_s: float, drain_s: float) -> None:
         """Whoever starts Triton again has it load its models."""
 
     def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+        text = json_line("info", "orchestrator.triton", line, more={"process": "supervisor"}) if is_json() else line
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
 
     supervisor = Supervisor(server, load=nothing, drain_s=drain_s, hang_s=hang_s, say=say)
     life = asyncio.create_task(supervisor.run())

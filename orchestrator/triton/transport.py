@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import replace
@@ -28,6 +29,8 @@ __all__ = ["TritonBackend"]
 _SERVICE = "/inference.GRPCInferenceService/"
 _READY_S = 2.0
 _CLOSE_S = 1.0
+_HELD_S = 0.002
+"""How long one stream may keep the event loop from everything else."""
 
 
 class TritonBackend:
@@ -127,16 +130,21 @@ class TritonBackend:
                         if message.error_message:
                             raise from_status(grpc.StatusCode.UNKNOWN, message.error_message)
                 connected = listener.accept()
-            ended = False
+            connection.streams.add(connected)
+            ended, turn_at = False, time.monotonic() + _HELD_S
             try:
-                async with contextlib.aclosing(chunks_of(partial(receive, connected, end))) as chunks:
+                async with contextlib.aclosing(chunks_of(partial(connection.received, connected, end))) as chunks:
                     async for chunk in chunks:
                         yield InferResponse(chunk)
+                        if time.monotonic() >= turn_at:  # thousands of chunks may be there already
+                            await asyncio.sleep(0)
+                            turn_at = time.monotonic() + _HELD_S
                 ended = True
             except CallError as failure:
                 ended = not isinstance(failure, DeadlineExceeded)
                 raise
             finally:
+                connection.streams.discard(connected)
                 if ended:
                     connected.close()
                 else:
@@ -188,11 +196,17 @@ class TritonBackend:
 
 
 class _Connection:
-    """A channel, the calls over it, and the three methods that are called."""
+    """A channel, the calls over it, and the three methods that are called.
+
+    Attributes:
+        streams: that go past Triton and are read.
+    """
 
     def __init__(self, channel: Any, board: Path | None) -> None:
         self.channel = channel
         self.calls = Calls()
+        self.streams: set[socket.socket] = set()
+        self._closed = False
         self._board = None if board is None else CallBoard(board)
         # No serializers where `messages.py` does it; gRPC would also swallow what they raise.
         self.infer = channel.unary_unary(f"{_SERVICE}ModelInfer")
@@ -225,9 +239,26 @@ class _Connection:
         if self._board is not None:
             self._board.consumed(number, parts)
 
+    async def received(self, connected: socket.socket, end: float | None) -> bytes:
+        """As `bls_answers.receive`, until this is closed.
+
+        Raises:
+            DeadlineExceeded: the caller's time is over.
+            BackendUnavailable: `close` came first.
+        """
+        data = await receive(connected, end)
+        if not data and self._closed:
+            raise BackendUnavailable("the connection to Triton was closed during the call")
+        return data
+
     async def close(self) -> None:
+        self._closed = True
+        for connected in self.streams:
+            with contextlib.suppress(OSError):  # its worker has died
+                connected.shutdown(socket.SHUT_RDWR)
         for rest in self._rests:
             rest.cancel()
+        await asyncio.gather(*self._rests, return_exceptions=True)
         await self.calls.close()
         # Time to end for what is in flight, not to be cancelled in the moment of its end (see `calls.py`).
         await self.channel.close(grace=_CLOSE_S)

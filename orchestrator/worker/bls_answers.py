@@ -19,6 +19,7 @@ import socket
 import struct
 import time
 import uuid
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, Final, Self
 
@@ -44,6 +45,8 @@ _PREFIX: Final = "orchestrator-answers-"
 _READ_BYTES: Final = 256 << 10
 _CREDENTIALS: Final = struct.Struct("3i")
 """`struct ucred`: process, user, group."""
+_connections: "weakref.WeakSet[socket.socket]" = weakref.WeakSet()
+"""Of this process."""
 
 
 class Answers:
@@ -55,7 +58,9 @@ class Answers:
 
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
+        _connections.add(connected)
         self._socket = connected
+        self._unsent = memoryview(b"")
 
     @classmethod
     def to_caller(cls, parameters: Mapping[str, Any]) -> Self | None:
@@ -100,18 +105,40 @@ class Answers:
             CallCancelled: the caller has gone.
         """
         try:
-            await asyncio.get_running_loop().sock_sendall(self._socket, chunk_frame(tensors))
+            await self._send(chunk_frame(tensors))
         except OSError as error:
             raise CallCancelled("the caller has gone") from error
 
-    async def end(self, error: CallError | None = None) -> None:
-        """Ends the stream, also for a caller who has gone."""
+    async def end(self, error: CallError | None = None, *, within_s: float | None = None) -> None:
+        """Ends the stream, also for a caller who has gone.
+
+        Args:
+            within_s: how long to wait for a caller who does not read; None for as long as that takes.
+        """
         try:
             with contextlib.suppress(OSError):
-                frame = end_frame(None if error is None else error_text(error))
-                await asyncio.get_running_loop().sock_sendall(self._socket, frame)
+                async with asyncio.timeout(within_s):
+                    await self._send(end_frame(None if error is None else error_text(error)))
         finally:
             self.close()
+
+    async def _send(self, frame: bytes) -> None:
+        # Where a send was cancelled a part of its frame has gone: without the rest nobody could read what follows.
+        self._unsent = memoryview(b"".join((self._unsent, frame)) if self._unsent else frame)
+        while self._unsent:
+            try:
+                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+            except BlockingIOError:
+                await self._has_room()
+
+    async def _has_room(self) -> None:
+        loop = asyncio.get_running_loop()
+        room = loop.create_future()
+        loop.add_writer(self._socket, _set, room)
+        try:
+            await room
+        finally:
+            loop.remove_writer(self._socket)
 
     def gone(self) -> bool:
         """Whether the caller has gone. From any thread."""
@@ -157,6 +184,7 @@ class Listener:
         if not _is_ours(connected):
             connected.close()
             raise ServiceFault("a process of another user has answered the call")
+        _connections.add(connected)
         return connected
 
     def close(self) -> None:
@@ -232,6 +260,20 @@ def wait_readable(connected: socket.socket, timeout_s: float | None) -> bool:
     poll = select.poll()
     poll.register(connected, select.POLLIN)
     return bool(poll.poll(None if timeout_s is None else max(0.0, timeout_s * 1000)))
+
+
+def _set(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _leave_to_parent() -> None:
+    """A child of the user's, made by fork, holds a copy of each connection: while it lives nobody would see our end."""
+    for connected in list(_connections):
+        connected.close()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _is_ours(connected: socket.socket) -> bool:

@@ -22,7 +22,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Opens the model and proves it; whatever this raises, Triton reports as the reason that it did not load."""
-        log_to_stderr()
+        log_to_stderr(args["model_name"], args["model_instance_name"])
         die_first()
         version = Path(args["model_repository"]) / args["model_version"]
         spec = NativeModelSpec.parse((version / MODEL_SPEC_FILE).read_bytes())

@@ -16,6 +16,8 @@ from orchestrator.errors import (
     InvalidInput,
     Overloaded,
 )
+from orchestrator.logs import log_as_json
+from orchestrator.sdk.logged import logged_call
 from orchestrator.worker.faults import error_text
 
 __all__ = ["error_response", "instance_index", "log_to_stderr"]
@@ -43,13 +45,15 @@ def instance_index(instance_name: str) -> int:
     return int(match[1]) + 1 if match else 1
 
 
-def log_to_stderr() -> None:
+def log_to_stderr(service: str, instance_name: str) -> None:
     """Our own lines, without touching the user's logging; and the user's prints when they come, not at the exit.
 
-    (Triton's stub ignores PYTHONUNBUFFERED, as all of Python's variables.)
+    (Triton's stub ignores PYTHONUNBUFFERED, as all of Python's variables.) Where lines are JSON, the user's are, too.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
+    if log_as_json(service=service, process=f"worker {instance_index(instance_name)}", call=logged_call):
+        return
     logger = logging.getLogger("orchestrator")
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)

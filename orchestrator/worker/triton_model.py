@@ -42,6 +42,8 @@ _LOOK_S: Final = 0.05
 """How often running calls are checked for callers that have gone, at the most."""
 _LOOK_SHARE: Final = 0.02
 """Of the event loop's time, for that: asking Triton takes 40 us a call, the cancel board 1."""
+_LAST_WORD_S: Final = 1.0
+"""How long a caller may take to read the end of a call that nobody waits for: one that does not read knows by itself."""
 
 
 class TritonPythonModel:
@@ -51,7 +53,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Loads the service; whatever this raises, Triton reports as the reason that the model did not load."""
-        log_to_stderr()
+        log_to_stderr(args["model_name"], args["model_instance_name"])
         die_first()
         version = Path(args["model_repository"]) / args["model_version"]
         spec = ServiceSpec.parse((version / SPEC_FILE).read_bytes())
@@ -183,8 +185,9 @@ class _Many:
             sender, request_id = request.get_response_sender(), request.request_id()
             try:
                 answers = Answers.to_caller_of(request)
-            except CallError as error:
-                sender.send(_response(error), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            except Exception as error:  # noqa: BLE001  # whatever it is, the other requests are none the worse for it
+                failure = fault_of(error, self._running.definition.spec.name, [request_id])
+                sender.send(_response(failure), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
                 continue
             if answers is None:
                 work.append((request_id, partial(self._serve, request, sender)))
@@ -193,8 +196,8 @@ class _Many:
             try:
                 # Triton may take its tensors back with the final flag.
                 call = self._requests.read(request, answers.gone, copied=True)
-            except CallError as error:
-                call = error
+            except Exception as error:  # noqa: BLE001  # whatever it is, the call must have its end
+                call = fault_of(error, self._running.definition.spec.name, [request_id])
             # Here and not on the event loop: a caller inside of Triton would wait for ever if we died before.
             sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
             work.append((request_id, partial(self._serve_directly, request_id, call, answers)))
@@ -270,6 +273,7 @@ class _Many:
     async def _serve_directly(self, request_id: str, call: WorkerCall | CallError, answers: Answers) -> None:
         """Answers one request past Triton, which only hears that it has arrived."""
         ended: CallError | None = None
+        within_s: float | None = None
         try:
             if isinstance(call, CallError):
                 raise call
@@ -285,9 +289,10 @@ class _Many:
             ended = error
         except asyncio.CancelledError:
             ended = (call.lifetime.end() if isinstance(call, WorkerCall) else None) or CallCancelled("it was cancelled")
+            within_s = _LAST_WORD_S
         except Exception as error:  # noqa: BLE001  # whatever it is, the call must have its end
             ended = fault_of(error, self._running.definition.spec.name, [request_id])
-        await answers.end(ended)
+        await answers.end(ended, within_s=within_s)
 
     async def _prepared(self, call: WorkerCall) -> Prepared:
         task = asyncio.current_task()

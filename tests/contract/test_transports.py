@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx2
 import numpy as np
+import psutil
 import pytest
 
 from orchestrator.engine.backend import Backend, InferRequest, text_tensor
@@ -19,6 +21,7 @@ from orchestrator.errors import BackendUnavailable, CallError, DeadlineExceeded,
 from orchestrator.triton import Control, StatusCause, TritonBackend, TritonServer
 from orchestrator.triton.command import free_ports
 from orchestrator.triton.tensors import DATATYPES
+from tests.e2e.serving import Serving
 
 pytestmark = pytest.mark.e2e
 T = TypeVar("T")
@@ -57,6 +60,7 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse([pb_utils.Tensor("y", numpy.array([text.encode()], object))])
 """
 X = np.zeros(1, np.int64)
+NO_PATH = "Gr\u00f6\u00dfe"
 SMALL = """\
 input [{ name: "x" data_type: TYPE_INT64 dims: [ 1 ] }]
 output [{ name: "y" data_type: TYPE_STRING dims: [ -1 ] }]
@@ -83,6 +87,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(root, "modes", MODES, SMALL)
     write_model(root, "stream", MODES, SMALL + "model_transaction_policy { decoupled: true }")
     write_model(root, "queue", MODES, SMALL + "dynamic_batching { default_queue_policy { max_queue_size: 1 } }", 1)
+    write_model(root, NO_PATH, MODES, SMALL)
     return root
 
 
@@ -107,8 +112,8 @@ def server(repository: Path) -> Iterator[TritonServer]:
 @pytest.fixture(scope="module")
 def shared(repository: Path) -> Iterator[TritonServer]:
     with TritonServer() as one:
-        one.start([repository], env={})
-        load(one, "echo", "modes", "stream", "queue")
+        one.start([repository])
+        load(one, "echo", "modes", "stream", "queue", NO_PATH)
         yield one
 
 
@@ -186,6 +191,25 @@ def test_many_calls_at_once(shared: TritonServer, transport: str) -> None:
         return [json.loads(answer.outputs["y"][0])["i"] for answer in answers]
 
     assert over(shared, transport, use) == list(range(300))
+
+
+def test_a_model_that_http_cannot_name_goes_by_grpc(shared: TritonServer) -> None:
+    async def use() -> None:
+        backend = TritonBackend(shared.grpc_url, board=shared.call_board, http_url=shared.http_url)
+        assert (await backend.infer(modes(model=NO_PATH))).outputs
+        await backend.close()
+
+    asyncio.run(use())
+
+
+def test_a_front_end_calls_over_http() -> None:
+    with Serving("queued:Sync") as server:
+        for number in range(3):
+            arguments = {"name": f"by http {number}", "seconds": 0}
+            assert httpx2.post(f"{server.url}/work", json=arguments, timeout=60).status_code == 200
+        port = int(server.triton["http"].rpartition(":")[2])
+        ends = [each.raddr for each in psutil.Process(server.process.pid).net_connections("tcp") if each.raddr]
+        assert [end.port for end in ends].count(port) == 1  # kept, and used again
 
 
 # --- faults

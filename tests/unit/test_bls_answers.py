@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import socket
 from collections.abc import Iterator
 
@@ -133,3 +134,63 @@ def test_waiting_ends_in_time(ends: tuple[Answers, socket.socket]) -> None:
     _, connected = ends
     assert not wait_readable(connected, 0.05)
     assert not wait_readable(connected, -1)
+
+
+def test_a_send_that_was_cancelled_leaves_whole_frames(ends: tuple[Answers, socket.socket]) -> None:
+    answers, connected = ends
+    sent = 0
+
+    async def flood() -> None:
+        nonlocal sent
+
+        async def send() -> None:
+            nonlocal sent
+            while True:
+                await answers.send(CHUNK)
+                sent += 1
+
+        sending = asyncio.create_task(send())
+        await asyncio.sleep(0.2)
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        found = asyncio.create_task(asyncio.to_thread(frames, connected))
+        await answers.end(RequestFailed("no tea", status=418))
+        *chunks, end = await found
+        assert len(chunks) == sent + 1  # the one that was cancelled in its middle
+        assert isinstance(end, End)
+        assert str(end.error).startswith("no tea\n")
+
+    asyncio.run(flood())
+
+
+def test_the_end_waits_no_longer_than_it_should_for_who_does_not_read(ends: tuple[Answers, socket.socket]) -> None:
+    answers, connected = ends
+
+    async def end() -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                while True:
+                    await answers.send(CHUNK)
+        async with asyncio.timeout(10):
+            await answers.end(within_s=0.1)
+
+    asyncio.run(end())
+    assert not any(isinstance(each, End) for each in frames(connected))
+
+
+def test_a_child_of_the_workers_does_not_keep_its_connections(ends: tuple[Answers, socket.socket]) -> None:
+    answers, connected = ends
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(write)
+        os.read(read, 1)  # until the parent has gone
+        os._exit(0)
+    os.close(read)
+    try:
+        answers.close()
+        assert wait_readable(connected, 5)
+        assert connected.recv(1) == b""
+    finally:
+        os.close(write)
+        os.waitpid(child, 0)

@@ -39,6 +39,12 @@ EVERYTHING: dict[str, Any] = {
         "host": "0.0.0.0",
         "port": 8080,
         "proxy_port": 9000,
+        "max_connections": 10_000,
+        "max_headers": 50,
+        "max_header_bytes": 16384,
+        "header_timeout": 5,
+        "body_timeout": 0.5,
+        "keep_alive_timeout": 60,
         "cors": {
             "enabled": True,
             "access_control_allow_origins": "https://a.example",
@@ -72,6 +78,18 @@ EVERYTHING: dict[str, Any] = {
         "cert_reqs": 2,
         "ciphers": "ECDHE",
     },
+    "auth": {
+        "keys_file": "keys.txt",
+        "jwt": {
+            "jwks_url": "https://login.example/keys",
+            "issuer": "https://login.example",
+            "audience": "shop",
+            "leeway": 0,
+            "scope_claim": "scp",
+        },
+        "free": "docs, metrics",
+        "rate": {"per_second": 10, "burst": 20},
+    },
     "endpoints": {"livez": "/alive", "readyz": "/ready"},
     "envs": [{"name": "MODE", "value": "fast", "stage": "runtime"}, {"name": "TOKEN"}],
     "labels": {"team": "vision", "tier": 1},
@@ -90,7 +108,7 @@ def config_of(given: dict[str, Any]) -> ServiceConfig:
 def test_every_key_is_taken_and_survives_the_document_but_for_the_password() -> None:
     config = config_of(EVERYTHING)
     settings = {each.key: each for each in configured(read_layer(EVERYTHING, "@service")).settings()}
-    exempt = {"cmd", "metrics.duration.buckets"}
+    exempt = {"cmd", "metrics.duration.buckets", "auth.jwt.secret_file", "auth.jwt.jwks_file"}
     assert {key for key, setting in settings.items() if setting.source is None} == exempt
     document = config.document()
     assert b"hush" not in document
@@ -136,7 +154,9 @@ def test_a_document_holds_what_is_not_the_default() -> None:
         ({"http": {"port": 65536}}, "@service: http.port=65536: takes a number from 0 to 65535 (0: any free one)"),
         (
             {"http": "x"},
-            "@service: http='x': is a section with the keys http.host, http.port, http.proxy_port, http.cors",
+            "@service: http='x': is a section with the keys http.host, http.port, http.proxy_port, http.max_connections, "
+            "http.max_headers, http.max_header_bytes, http.header_timeout, http.body_timeout, http.keep_alive_timeout, "
+            "http.cors",
         ),
         ({"path_prefix": "v1"}, "@service: path_prefix='v1': takes a path such as '/v1'"),
         ({"path_prefix": "/a//b"}, "@service: path_prefix='/a//b': takes a path such as '/v1'"),
@@ -154,6 +174,19 @@ def test_a_document_holds_what_is_not_the_default() -> None:
             "@service: metrics.duration.buckets=[1, inf]: takes growing seconds above 0",
         ),
         ({"ssl": {"version": 3}}, "@service: ssl.version=3: takes 17 or 2"),
+        (
+            {"auth": {"free": "docs,health"}},
+            "@service: auth.free='docs,health': takes one or several of docs, metrics and status",
+        ),
+        (
+            {"auth": {"jwt": {"jwks_url": "login.example"}}},
+            "@service: auth.jwt.jwks_url='login.example': takes an https URL",
+        ),
+        (
+            {"auth": {"rate": 5}},
+            "@service: auth.rate=5: is a section with the keys auth.rate.per_second, auth.rate.burst",
+        ),
+        ({"http": {"body_timeout": 0}}, "@service: http.body_timeout=0: takes seconds above 0"),
         ({"ssl": {"keyfile_password": ["hush"]}}, "@service: ssl.keyfile_password: takes text"),
         (
             {"envs": [{"nmae": "A"}]},
@@ -196,6 +229,15 @@ def test_what_is_wrong_is_said_in_one_sentence_with_the_source(given: dict[str, 
         ),
         ({"http": {"cors": {"access_control_allow_origin_regex": "("}}}, "http.cors: .* is no regular expression"),
         ({"ssl": {"enabled": True}}, "ssl: enabled needs certfile"),
+        ({"auth": {"keys_file": "k", "rate": {"burst": 5}}}, "auth.rate: burst needs per_second"),
+        (
+            {"auth": {"rate": {"per_second": 5}}},
+            "auth: needs keys_file, or one of jwt.secret_file, jwt.jwks_file and jwt.jwks_url",
+        ),
+        (
+            {"auth": {"jwt": {"secret_file": "s", "jwks_file": "k"}}},
+            "auth.jwt: takes one of secret_file, jwks_file and jwks_url",
+        ),
         ({"ssl": {"enabled": True, "certfile": "c", "cert_reqs": 2}}, "ssl: cert_reqs needs ca_certs"),
         ({"metrics": {"duration": {"min": 1, "max": 2}}}, "metrics.duration: needs min, max and factor together"),
         ({"metrics": {"duration": {"min": 2, "max": 1, "factor": 2}}}, "metrics.duration: min must be below max"),

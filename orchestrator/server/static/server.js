@@ -1,5 +1,7 @@
 // This server: where its routes are, and the token that its calls carry. The token is kept in this page alone.
 
+const WITHIN_MS = 8000; // a document that has not come by then is asked for again
+
 let token = "";
 
 export const useToken = (given) => { token = given.trim(); };
@@ -13,7 +15,7 @@ export const authorization = () => (token ? { Authorization: `Bearer ${token}` }
 export async function read(route) {
   let answer;
   try {
-    answer = await fetch(urlOf(route), { headers: { Accept: "application/json", ...authorization() } });
+    answer = await fetch(urlOf(route), { headers: { Accept: "application/json", ...authorization() }, signal: AbortSignal.timeout(WITHIN_MS) });
     if (answer.ok) return await answer.json();
   } catch (error) {
     throw new Unreadable(`The server cannot be reached (${error.message}).`);
