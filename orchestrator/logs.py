@@ -20,6 +20,7 @@ FORMAT_VARIABLE: Final = "ORCHESTRATOR_LOG_FORMAT"
 """The format of a process and of those that it starts."""
 _LONGEST_CHARS: Final = 16_000
 """Of a message, and of a traceback, whose end says most. Triton's output is read by lines of twice that."""
+_OPTIONS: Final = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 _FIELDS: Final = "fields"
 """Attribute of a record that has all of its own fields, so that they need not be looked for."""
 _STDLIB: Final = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {
@@ -89,16 +90,17 @@ def json_line(
         at_s: seconds since 1970; None for now.
         more: fields; one that is "" is left out.
     """
-    at = datetime.now(UTC) if at_s is None else datetime.fromtimestamp(at_s, UTC)
     fields: dict[str, Any] = {
-        "time": at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "time": datetime.now(UTC) if at_s is None else datetime.fromtimestamp(at_s, UTC),
         "level": level,
         "logger": logger,
         "message": message[:_LONGEST_CHARS],
     }
-    fields |= {name: value for name, value in (more or {}).items() if value not in ("", None)}
+    for name, value in (more or {}).items():
+        if value is not None and value != "":
+            fields[name] = value
     try:
-        return orjson.dumps(fields, default=str, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS).decode()
+        return orjson.dumps(fields, default=str, option=_OPTIONS).decode()
     except (TypeError, ValueError):  # such as half a surrogate pair, or a number beyond 64 bits
         return orjson.dumps({name: _plain(value) for name, value in fields.items()}).decode()
 

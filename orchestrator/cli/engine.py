@@ -1,10 +1,12 @@
 """Which Triton runs a service: our own below this process, or one that runs already."""
 
 import asyncio
+import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from orchestrator.cli.awaiting import awaited
 from orchestrator.cli.background import Background
@@ -17,14 +19,19 @@ from orchestrator.compiler import Target, plan_graph, write_repository
 from orchestrator.deployment import prepare_repository
 from orchestrator.errors import BackendUnavailable, ServerProcessError, SettingsError
 from orchestrator.sdk import Definition
-from orchestrator.spec import Placement, Traffic
-from orchestrator.triton import Control, TritonBackend, TritonServer, probe_server
+from orchestrator.spec import Placement, ServiceSpec, Traffic
+from orchestrator.triton import Control, ServerOptions, TritonBackend, TritonServer, probe_server
 from orchestrator.triton.addresses import parse_addresses, resolved
 from orchestrator.triton.local_control import LocalControl
 from orchestrator.triton.turns import Turns
 from orchestrator.worker.source import SERVICE_PATH_VARIABLE
 
 __all__ = ["Engine", "engine_for"]
+
+_END_S: Final = 4
+_MOST_END_S: Final = 10
+_CLEANUP_S: Final = 4.0
+"""What is left after Triton's end is removed in that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +111,8 @@ def _embedded(definition: Definition, working_dir: Path, reloads: bool) -> Gener
                     note(problem)
         compile_workers(repository)
 
-    with TritonServer() as server:
+    grace_s = _grace_s(services)
+    with TritonServer(options=ServerOptions(drain_s=grace_s)) as server:
         note("starting Triton")
         env = {name: value for each in services for name, value in each.environment.items()}
         env[SERVICE_PATH_VARIABLE] = folder
@@ -128,6 +136,13 @@ def _embedded(definition: Definition, working_dir: Path, reloads: bool) -> Gener
                 turns=turns,
             )
         note("stopping Triton")
+        server.stop(grace_s + _CLEANUP_S)
+
+
+def _grace_s(services: Sequence[ServiceSpec]) -> int:
+    """Seconds that Triton has to end what still runs, and the services their hooks: they end one after the other."""
+    asked_s = max(service.traffic.shutdown_timeout_s for service in services)
+    return max(_END_S + len(services), math.ceil(min(asked_s, _MOST_END_S)))
 
 
 def _most_patient(definition: Definition) -> Traffic:

@@ -1,5 +1,6 @@
 """Calls from one service to another, through whatever Backend reaches it."""
 
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
 from contextlib import aclosing, suppress
@@ -127,7 +128,13 @@ class _Blocked:
         return self
 
     def __next__(self) -> Any:
-        chunk = _END if self._ended else self._run(_next(self._chunks))
+        if self._ended:
+            raise StopIteration
+        try:
+            chunk = self._run(_next(self._chunks))
+        except BaseException:
+            self._ended = True
+            raise
         if chunk is _END:
             self._ended = True
             raise StopIteration
@@ -139,8 +146,10 @@ class _Blocked:
             self._run(_close(self._chunks))
 
     def __del__(self) -> None:
-        with suppress(Exception):  # a loop that is left by `break` has no other end
-            self.close()
+        if not self._ended:  # a loop that is left by `break` has no other end
+            # In a thread of its own: the collector may run us on the very loop that is to close it.
+            with suppress(RuntimeError):  # the process ends
+                threading.Thread(target=self.close, daemon=True).start()
 
 
 async def _next(chunks: AsyncGenerator[Any, None]) -> Any:

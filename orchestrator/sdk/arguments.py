@@ -52,7 +52,7 @@ def python_result(where: str, api: ApiBinding, plain: Any, workspace: Workspace)
     if plain is None and value.nullable:
         return None
     try:
-        return codec_of(value.kind).to_python(value, _writeable(plain), api.result, workspace)
+        return codec_of(value.kind).to_python(value, _readers(plain), api.result, workspace)
     except ValueError as error:
         raise OutputMismatch(f"{where} returned what its annotation does not allow: {sentence_of(error)}") from error
 
@@ -134,6 +134,6 @@ def _own(plain: Any, python: Any) -> Any:
     return plain.copy() if is_theirs else plain
 
 
-def _writeable(plain: Any) -> Any:
-    """An answer that its reader may change: an array that came over the network lies in the message, read-only."""
-    return plain.copy() if isinstance(plain, np.ndarray) and not plain.flags.writeable else plain
+def _readers(plain: Any) -> Any:
+    """An answer that its reader may change: an array lies in the message that it came in, or is the other service's own."""
+    return plain.copy() if isinstance(plain, np.ndarray) else plain

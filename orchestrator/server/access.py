@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,7 +17,7 @@ ACCESS_LOGGER: Final = "orchestrator.access"
 """Whoever runs the front-end gives it a handler."""
 _TYPE, _LENGTH = b"content-type", b"content-length"
 _TOLD: Final = frozenset({_TYPE, _LENGTH, b"x-request-id", b"x-trace-id"})
-RawHeaders = Sequence[tuple[bytes, bytes]]
+RawHeaders = Iterable[tuple[bytes, bytes]]
 _NO_HEADERS: Final[RawHeaders] = ()
 
 
@@ -104,7 +104,11 @@ class AccessLogger:
 
 def _picked(headers: RawHeaders) -> dict[bytes, str]:
     """The headers that a line tells of; the first of each name."""
-    return {name: value.decode("latin-1") for name, value in reversed(headers) if name in _TOLD}
+    picked: dict[bytes, str] = {}
+    for name, value in headers:
+        if name in _TOLD:
+            picked.setdefault(name, value.decode("latin-1"))
+    return picked
 
 
 def _described(headers: Mapping[bytes, str], content_type: bool, content_length: bool) -> str:

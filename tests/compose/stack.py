@@ -54,7 +54,10 @@ class Stack:
     def up(self, *arguments: str) -> float:
         """`docker compose up --wait`; returns the seconds that it took."""
         started = time.monotonic()
-        self.compose("up", "--detach", "--wait", "--wait-timeout", "120", "--no-build", *arguments, timeout_s=200)
+        try:
+            self.compose("up", "--detach", "--wait", "--wait-timeout", "120", "--no-build", *arguments, timeout_s=200)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.compose('logs', '--tail', '40')}") from None
         return time.monotonic() - started
 
     def containers(self, service: str) -> list[str]:

@@ -64,7 +64,7 @@ def test_a_frontend_waits_for_its_triton(stack: Stack) -> None:
     refused = httpx2.post(f"{url}/classify", json=FLOWERS[0]["request"], timeout=20)
     assert refused.status_code == 503
     assert "application/problem+json" in refused.headers["content-type"]
-    assert eventually(lambda: "no Triton answers at grpc://triton:8001; waiting for it" in stack.log("frontend"), 10)
+    assert eventually(lambda: "waiting for it" in stack.log("frontend"), 10)
     assert stack.inspect(stack.containers("frontend")[0])["RestartCount"] == 0
     print(f"\nfront-end alone: lives after {took:.1f} s; a call is answered with 503 after {refused.elapsed}")
 
@@ -77,7 +77,7 @@ def test_up_serves_the_committed_example(stack: Stack) -> None:
             assert client.classify(**flower["request"]).tolist() == flower["answer"]
         with pytest.raises(InvalidInput):
             client.classify([[1.0, 2.0]])
-    assert "the Triton at grpc://triton:8001 has Iris" in stack.log("frontend")
+    assert "Triton at grpc://triton:8001 has Iris" in stack.log("frontend")
     print(f"\nup --wait: {took:.1f} s; {len(FLOWERS)} typed calls answered; memory: {memory(stack)}")
 
 

@@ -97,7 +97,7 @@ def test_a_service_of_a_real_bentoml_points_to_the_flag(tmp_path: Path) -> None:
         ("from bentoml._internal.utils import x", "ImportError: bentoml._internal is not there: it is an inside"),
         ("import _bentoml_sdk.service", "ImportError: _bentoml_sdk is an inside of BentoML"),
         ("from bentoml import Zork", "ImportError: bentoml has no 'Zork'"),
-        ("import bentoml; bentoml.depends(object)", "bentoml.depends takes what runner_service gives"),
+        ("import bentoml; bentoml.depends(object)", "depends(object): that is not a service"),
         ("import bentoml; bentoml.servce", "AttributeError: bentoml has no 'servce'; did you mean bentoml.service?"),
     ],
 )

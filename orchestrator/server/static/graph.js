@@ -16,7 +16,7 @@ export function drawGraph(services) {
     node.y = 8 + (row + (tallest - column.length) / 2) * (HEIGHT + DOWN);
   }));
   const wide = 16 + columns.length * (WIDTH + ACROSS) - ACROSS, high = 16 + tallest * (HEIGHT + DOWN) - DOWN;
-  const picture = svg("svg", { class: "graph", width: wide, height: high, viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": "Graph of the services; the list below has the same" },
+  const picture = svg("svg", { class: wide > 416 ? "graph broad" : "graph", width: wide, height: high, viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": "Graph of the services; the list below has the same" },
     svg("defs", {}, svg("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" }, svg("path", { d: "M0 0 8 4 0 8z" }))),
     [...nodes.values()].flatMap((from) => from.to.map((key) => edge(from, nodes.get(key)))),
     [...nodes.values()].map(drawnNode),
