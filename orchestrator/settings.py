@@ -59,6 +59,7 @@ class Settings:
         remote_database: `ORCHESTRATOR_REMOTE_DATABASE`, of the store that `push` and `pull` reach.
         remote_objects: `ORCHESTRATOR_REMOTE_OBJECTS`, likewise.
         monitoring: `ORCHESTRATOR_MONITORING`, folder that monitors write to; default `monitoring` in `home`.
+        triton_image: `ORCHESTRATOR_TRITON_IMAGE`, what `--triton docker` runs; default: the images of docker-compose.yml.
         color: false where `NO_COLOR` is set (https://no-color.org).
     """
 
@@ -73,6 +74,7 @@ class Settings:
     remote_database: str | None = field(default=None, repr=False)
     remote_objects: str | None = None
     monitoring: Path = Path(_HOME, _MONITORING)
+    triton_image: str | None = None
     color: bool = True
 
     @classmethod
@@ -97,6 +99,7 @@ class Settings:
             remote_database=given.get(f"{_PREFIX}REMOTE_DATABASE"),
             remote_objects=given.get(f"{_PREFIX}REMOTE_OBJECTS"),
             monitoring=_folder(given.get(f"{_PREFIX}MONITORING", str(home / _MONITORING))),
+            triton_image=given.get(f"{_PREFIX}TRITON_IMAGE"),
             color="NO_COLOR" not in env,
         )
 

@@ -12,6 +12,7 @@ from playwright.sync_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
+    Error,
     Page,
     Request,
     Response,
@@ -22,6 +23,7 @@ from playwright.sync_api import (
 __all__ = ["Watched", "open_page", "running_browser"]
 
 expect.set_options(timeout=20_000)  # a busy machine
+_CUT = "ERR_NETWORK_CHANGED"
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -32,7 +34,7 @@ def _chromium() -> str:
         install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"]
         for command in (install, ["apt-get", "update", "-qq"], install):
             environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-            subprocess.run(command, env=environment, capture_output=True, check=False, timeout=280)
+            subprocess.run(command, env=environment, capture_output=True, check=False, timeout=90)
             found = _found()
             if found:
                 break
@@ -54,6 +56,7 @@ class Watched:
     Attributes:
         wrong: errors on the console and in scripts, dialogs, requests to other hosts.
         failures: paths that answered 400 or above: browsers write those on the console by themselves.
+        cut: an interface of this machine came or went, upon which chromium breaks off all that it has begun.
     """
 
     def __init__(self, page: Page, origin: str) -> None:
@@ -61,6 +64,7 @@ class Watched:
         self.wrong: list[str] = []
         self.failures: list[str] = []
         self._origin = origin
+        self.cut = False
         page.on("console", self._said)
         page.on("pageerror", lambda error: self.wrong.append(f"script: {error}"))
         page.on("dialog", lambda dialog: self.wrong.append(f"dialog: {dialog.message}"))
@@ -68,6 +72,7 @@ class Watched:
         page.on("response", self._answered)
 
     def _said(self, message: ConsoleMessage) -> None:
+        self.cut = self.cut or _CUT in message.text
         of_network = message.text.startswith("Failed to load resource") and self._is_ours(message.location["url"])
         if message.type in ("error", "warning") and not of_network:
             self.wrong.append(f"{message.type}: {message.text}")
@@ -95,6 +100,21 @@ def running_browser() -> Iterator[Browser]:
             browser.close()
 
 
+def _load(watched: Watched, url: str) -> None:
+    """Loads a page, once more where the machine's own network has changed meanwhile (containers come and go)."""
+    for _ in range(5):
+        watched.cut = False
+        try:
+            watched.page.goto(url)
+        except Error as error:
+            if _CUT not in error.message:
+                raise
+            watched.cut = True
+        if not watched.cut:
+            return
+    raise AssertionError("this machine's network changes all the time")
+
+
 @contextmanager
 def open_page(browser: Browser, url: str, *, dark: bool = False, wide: int = 1280) -> Iterator[Watched]:
     """A page in a profile of its own. It must have done nothing wrong in the end."""
@@ -105,7 +125,7 @@ def open_page(browser: Browser, url: str, *, dark: bool = False, wide: int = 128
     try:
         parts = urlsplit(url)
         watched = Watched(context.new_page(), f"{parts.scheme}://{parts.netloc}")
-        watched.page.goto(url)
+        _load(watched, url)
         yield watched
         assert watched.wrong == []
     finally:

@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+import tempfile
+import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,9 +21,11 @@ from orchestrator.compiler import Target, plan_graph, write_repository
 from orchestrator.deployment import prepare_repository
 from orchestrator.errors import BackendUnavailable, ServerProcessError, SettingsError
 from orchestrator.sdk import Definition
+from orchestrator.settings import Settings
 from orchestrator.spec import Placement, ServiceSpec, Traffic
 from orchestrator.triton import Control, ServerOptions, TritonBackend, TritonServer, probe_server
 from orchestrator.triton.addresses import parse_addresses, resolved
+from orchestrator.triton.container import CPU_IMAGE, GPU_IMAGE, TritonContainer
 from orchestrator.triton.local_control import LocalControl
 from orchestrator.triton.turns import Turns
 from orchestrator.worker.source import SERVICE_PATH_VARIABLE
@@ -30,6 +34,7 @@ __all__ = ["Engine", "engine_for"]
 
 _END_S: Final = 4
 _MOST_END_S: Final = 10
+_CONTAINER_S: Final = 180.0
 _CLEANUP_S: Final = 4.0
 """What is left after Triton's end is removed in that time."""
 
@@ -90,7 +95,8 @@ def engine_for(
         with _embedded(definition, working_dir, reloads) as engine:
             yield engine
     elif triton == "docker":
-        raise SettingsError("--triton docker is not there yet", hint="use embedded, or the address of a running Triton")
+        with _container(definition, working_dir) as engine:
+            yield engine
     else:
         with _running(triton, definition, awaits) as engine:
             yield engine
@@ -148,6 +154,56 @@ def _grace_s(services: Sequence[ServiceSpec]) -> int:
 def _most_patient(definition: Definition) -> Traffic:
     """The limits of the service in whose time all calls end."""
     return max((each.spec.traffic for each in definition.graph), key=lambda traffic: traffic.timeout_s)
+
+
+@contextmanager
+def _container(definition: Definition, working_dir: Path) -> Generator[Engine, None, None]:
+    """Triton in a container of this machine's Docker engine; it goes with us."""
+    gpu = any(each.spec.resources.gpu > 0 for each in definition.graph)
+    services = [each.spec for each in definition.graph]
+    plan = plan_graph(
+        services,
+        target=Target.CONTAINER if gpu else Target.EMBEDDED,  # the image without a GPU has what the embedded one has
+        service_path="/service",
+        models=models_of_graph(definition),
+    )
+    image = Settings.load().triton_image or (GPU_IMAGE if gpu else CPU_IMAGE)
+    with (
+        tempfile.TemporaryDirectory(prefix="orchestrator-docker-") as folder,
+        TritonContainer(image, gpu=gpu) as triton,
+    ):
+        repository = Path(folder)
+        repository.chmod(0o755)  # its user is another one
+        write_repository(plan, repository)
+        compile_workers(repository)
+        note(f"starting Triton in a container of {image}")
+        env = {name: value for each in services for name, value in each.environment.items()}
+        triton.start(repository, working_dir.resolve(), env=env, log=relay, stop_s=_grace_s(services) + 4)
+        note(f"Triton runs: gRPC {triton.address}")
+        models = _needed(definition)
+        asyncio.run(_until_loaded(triton, models))
+        yield Engine(None, None, elsewhere=(triton.address,))
+        note("stopping Triton")
+
+
+async def _until_loaded(triton: TritonContainer, models: Sequence[str]) -> None:
+    """Returns once Triton has the models.
+
+    Raises:
+        ServerProcessError: the container has ended, a model does not load, or it takes too long.
+    """
+    end = time.monotonic() + _CONTAINER_S
+    while True:
+        await asyncio.to_thread(triton.check)
+        try:
+            await _check_running(triton.address, models)
+            return
+        except BackendUnavailable as error:
+            if time.monotonic() > end:
+                raise ServerProcessError(
+                    f"Triton in the container does not answer after {_CONTAINER_S:g} s", log_tail=triton.log_tail
+                ) from error
+        await asyncio.sleep(0.2)
 
 
 async def _load(server: TritonServer) -> None:

@@ -46,7 +46,12 @@ def serve(
         bool, typer.Option("--reload", help="Load the service again whenever its folder changes.")
     ] = False,
     triton: Annotated[
-        str, typer.Option(help="embedded: start one; grpc://host:8001: use one that runs.", metavar="embedded|URL")
+        str,
+        typer.Option(
+            help="embedded: start one; docker: start one in a container; grpc://host:8001: use one that runs, or several "
+            "with commas.",
+            metavar="embedded|docker|URL",
+        ),
     ] = "embedded",
     await_triton: Annotated[
         bool,

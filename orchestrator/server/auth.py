@@ -48,10 +48,10 @@ class Authenticator:
         credential = _credential(headers)
         if not credential:
             raise Denied.missing()
+        if self._tokens is not None and credential.count(b".") == _DOTS_OF_A_TOKEN:  # a key has none
+            return await self._tokens.client(credential)
         if self._keys is not None and (client := self._keys.find(credential)) is not None:
             return client
-        if self._tokens is not None and credential.count(b".") == _DOTS_OF_A_TOKEN:
-            return await self._tokens.client(credential)
         raise Denied.wrong("this is neither a key nor a token that counts here")
 
 

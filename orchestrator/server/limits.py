@@ -87,6 +87,7 @@ class Connections:
         tick_s = min(_TICK_S, limits.header_timeout_s / 4, (limits.body_timeout_s or math.inf) / 4)
         while True:
             await asyncio.sleep(tick_s)
+            self._idle.clear()
             self._none_is_idle = False
             for number, each in enumerate(tuple(state.connections)):
                 if isinstance(each, LimitedProtocol):  # and no WebSocket
@@ -95,7 +96,7 @@ class Connections:
                 if number % _AT_A_TIME == _AT_A_TIME - 1:
                     await asyncio.sleep(0)
 
-    def make_room(self, connections: "set[Any]") -> bool:
+    def make_room(self, newcomer: "LimitedProtocol") -> bool:
         """Closes a connection that nobody misses, for one that has come above the limit.
 
         Returns:
@@ -109,7 +110,12 @@ class Connections:
                 self._idle.pop()
             if self._none_is_idle:
                 return False
-            self._idle = [each for each in connections if isinstance(each, LimitedProtocol) and each.idle]
+            self._idle = [
+                each
+                for each in newcomer.connections
+                if isinstance(each, LimitedProtocol) and each.idle and each is not newcomer
+            ]
+            self._idle.sort(key=lambda each: each.waited_s)
             self._none_is_idle = not self._idle
 
 
@@ -118,6 +124,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     Args:
         limited: all of them.
+
+    Attributes:
+        waited_s: how long a head, or a body, has been waited for.
     """
 
     def __init__(self, *args: Any, limited: Connections, **kwargs: Any) -> None:
@@ -132,14 +141,14 @@ class LimitedProtocol(HttpToolsProtocol):
         self._body_bytes = 0
         # What the last look has seen.
         self._phase: tuple[Any, bool] | None = None
-        self._phase_s = 0.0
+        self.waited_s = 0.0
         self._body_began_at = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         limited = self._limited
         above = len(self.connections) - limited.most
-        if above > 0 and not limited.make_room(self.connections):
+        if above > 0 and not limited.make_room(self):
             if above > _SPARE:
                 self.end()
             else:
@@ -197,24 +206,24 @@ class LimitedProtocol(HttpToolsProtocol):
         """
         cycle = self.cycle
         if self._ended or self.timeout_keep_alive_task is not None:
-            self._phase = None
+            self._phase, self.waited_s = None, 0.0
             return
         phase = cycle, cycle is None or cycle.response_complete
         if phase != self._phase:
-            self._phase, self._phase_s, self._body_began_at = phase, 0.0, self._body_bytes
+            self._phase, self.waited_s, self._body_began_at = phase, 0.0, self._body_bytes
             return
         limits = self._limited.limits
         if phase[1]:
-            self._phase_s += passed_s
-            if self._phase_s >= limits.header_timeout_s:
+            self.waited_s += passed_s
+            if self.waited_s >= limits.header_timeout_s:
                 if self._head_open:
                     self._refuse(408, "too_slow", f"the headers took longer than {limits.header_timeout_s:g} seconds")
                 else:  # it has sent nothing: there is nothing to answer
                     self.end()
         elif limits.body_timeout_s is not None and _is_awaited(cycle) and not self.flow.read_paused:
-            self._phase_s += passed_s
+            self.waited_s += passed_s
             came = self._body_bytes - self._body_began_at
-            if self._phase_s >= limits.body_timeout_s + came / _SLOWEST_BYTES_PER_S:
+            if self.waited_s >= limits.body_timeout_s + came / _SLOWEST_BYTES_PER_S:
                 self._refuse(408, "too_slow", "the body comes too slowly")
                 cycle.disconnected = True
                 cycle.message_event.set()

@@ -41,6 +41,7 @@ class HttpCalls:
         assert parts.port is not None
         self._address = (parts.hostname, parts.port)
         self._host = parts.netloc
+        self._hello = f"GET /v2/health/live HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode()
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
         self._trimming: asyncio.TimerHandle | None = None
@@ -126,17 +127,21 @@ class HttpCalls:
                 raise _late() from None
         try:
             async with asyncio.timeout(_CONNECT_S):
-                connection = await self._connect()
+                await self._connect()
+                while (connection := self._used()) is None:  # another call was quicker
+                    await self._connect()
         except OSError as error:  # a timeout is one
             reason = f"failed to connect to all addresses; last error: {error.strerror or type(error).__name__}"
             unavailable = from_status(grpc.StatusCode.UNAVAILABLE, reason)
             raise unavailable from unavailable.__cause__
-        if self._closed:
-            connection.abort()
-            raise BackendUnavailable(_CLOSED)
         return connection
 
-    async def _connect(self) -> Connection:
+    async def _connect(self) -> None:
+        """Has one more idle connection, which has been answered: the system also connects to a Triton that just dies.
+
+        Raises:
+            OSError: there is none.
+        """
         loop = asyncio.get_running_loop()
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
@@ -148,7 +153,14 @@ class HttpCalls:
             raise
         if not connection.is_alive():
             raise ConnectionResetError("hung up at once")
-        return connection
+        waiter: asyncio.Future[Outcome] = loop.create_future()
+        self._busy.add(connection)
+        connection.send([self._hello], waiter)
+        outcome = await waiter
+        if self._closed:
+            raise BackendUnavailable(_CLOSED)
+        if not isinstance(outcome, Answer):
+            raise ConnectionResetError(str(outcome.__cause__ or outcome))
 
     def _free(self, connection: Connection) -> None:
         self._busy.discard(connection)

@@ -21,6 +21,7 @@ __all__ = ["Engine", "running_engine"]
 
 _START_S: Final = 60.0
 _FORWARD: Final = Path("/proc/sys/net/ipv4/ip_forward")
+_RUN_FOLDERS: Final = (Path("/run/docker"), Path("/run/containerd"), Path("/run/runc"))
 _NO_RULES: Final = {
     "filter": ("INPUT", "FORWARD", "OUTPUT"),
     "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
@@ -72,7 +73,7 @@ def running_engine() -> Iterator[Engine]:
             "DOCKER_CONFIG": str(config),
             "DOCKER_HOST": f"unix://{folder}/docker.sock",
         }
-        with _network_as_it_was(environment), _dockerd(Path(folder), environment):
+        with _machine_as_it_was(environment), _dockerd(Path(folder), environment):
             yield Engine(environment, ours=True, tools=tools)
 
 
@@ -132,14 +133,16 @@ def _mounts_below(*folders: Path) -> list[str]:
 
 
 @contextmanager
-def _network_as_it_was(environment: dict[str, str]) -> Iterator[None]:
-    """Takes away what a daemon leaves when it ends: its bridge, its firewall rules, the forwarding of packets."""
+def _machine_as_it_was(environment: dict[str, str]) -> Iterator[None]:
+    """Takes away what a daemon leaves when it ends: its bridge and firewall rules, the forwarding of packets, empty folders."""
     rules = _run(environment, "iptables-save")
     for table, chains in _NO_RULES.items():
         if f"*{table}\n" not in rules:
             rules += "\n".join([f"*{table}", *(f":{chain} ACCEPT [0:0]" for chain in chains), "COMMIT", ""])
     forwards = _FORWARD.read_text()
     had_bridge = Path("/sys/class/net/docker0").exists()
+    controllers = [each / "docker" for each in Path("/sys/fs/cgroup").iterdir() if each.is_dir()]
+    fresh = [each for each in (*_RUN_FOLDERS, Path("/sys/fs/cgroup/docker"), *controllers) if not each.exists()]
     try:
         yield
     finally:
@@ -147,6 +150,10 @@ def _network_as_it_was(environment: dict[str, str]) -> Iterator[None]:
         _FORWARD.write_text(forwards)
         if not had_bridge:
             subprocess.run(["ip", "link", "delete", "docker0"], check=False, capture_output=True)
+        for folder in fresh:
+            for path in sorted([folder, *folder.rglob("*/")], reverse=True):
+                with contextlib.suppress(OSError):  # not there, or somebody else's: it is not empty
+                    path.rmdir()
 
 
 def _run(environment: dict[str, str], *command: str, text: str = "") -> str:

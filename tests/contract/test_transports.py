@@ -60,7 +60,7 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse([pb_utils.Tensor("y", numpy.array([text.encode()], object))])
 """
 X = np.zeros(1, np.int64)
-NO_PATH = "Gr\u00f6\u00dfe"
+NO_PATH = "a name"
 SMALL = """\
 input [{ name: "x" data_type: TYPE_INT64 dims: [ 1 ] }]
 output [{ name: "y" data_type: TYPE_STRING dims: [ -1 ] }]
@@ -233,7 +233,7 @@ FAULTS = {
     "no type of Triton's": InferRequest("modes", {"x": np.zeros(1, np.complex64)}),
     "no bytes": InferRequest("modes", {"x": np.array([5], object)}),
     "a model that streams": modes(model="stream"),
-    "an exception": modes(**{"raise": True}),
+    "an exception": InferRequest("modes", {"x": X}, {"raise": True}),
     "time runs out": modes(timeout_s=0.2, sleep_ms=500),
     **{
         f"the worker's {code}": modes(error=worker_error(own, problems=PROBLEMS, status=418, name="Teapot"), code=code)

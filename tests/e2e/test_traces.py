@@ -3,7 +3,6 @@
 import shutil
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -65,7 +64,7 @@ def test_a_request_through_three_services_is_one_trace(http: httpx2.Client, take
         ("Middle.twice", "call Middle.twice"),
         ("call Leaf.add", "Middle.twice"),
         ("Leaf.add", "call Leaf.add"),
-        ("model both", "Leaf.add"),
+        ("model Leaf.both", "Leaf.add"),
     }
     assert seen.named("POST /through").parent == span
     entry = seen.named("POST /through")
@@ -73,7 +72,7 @@ def test_a_request_through_three_services_is_one_trace(http: httpx2.Client, take
     assert {each.kind for each in seen if each.name.startswith(("call", "model"))} == {3}
     assert not [each.name for each in seen if each.failed]
     leaf, middle = {each.process for each in seen if each.name == "Leaf.add"}, seen.named("Middle.twice").process
-    assert leaf == {each.process for each in seen if each.name == "model both"}
+    assert leaf == {each.process for each in seen if each.name == "model Leaf.both"}
     assert len({entry.process, *leaf}) == 2
     assert (middle == entry.process) == (root == "Root"), "where the root runs, the middle does"
     by_id = {each.id: each for each in seen}

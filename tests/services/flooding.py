@@ -1,5 +1,6 @@
 """Generators that make chunks as fast as they are asked, and count them."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 
@@ -38,6 +39,15 @@ class Flooding:
             for number in range(count):
                 self.made[name] += 1
                 yield f"{number:<{size - 1}}\n"
+        finally:
+            self.ended.append(name)
+
+    @orchestrator.api
+    async def waits(self, name: str) -> AsyncGenerator[int, None]:
+        """One chunk, and then no more for a long time."""
+        try:
+            yield 0
+            await asyncio.sleep(3600)
         finally:
             self.ended.append(name)
 

@@ -59,6 +59,7 @@ EVERYTHING: dict[str, Any] = {
     "path_prefix": "/v1/",
     "metrics": {"enabled": False, "namespace": "shop", "duration": {"min": 0.1, "max": 1, "factor": 2}},
     "logging": {
+        "format": "json",
         "access": {
             "enabled": True,
             "skip_paths": "/livez",
@@ -66,7 +67,7 @@ EVERYTHING: dict[str, Any] = {
             "request_content_type": False,
             "response_content_length": False,
             "response_content_type": False,
-        }
+        },
     },
     "ssl": {
         "enabled": True,

@@ -1,6 +1,7 @@
 """Connections to Triton's HTTP, against a server that answers as it is told."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -22,8 +23,11 @@ T = TypeVar("T")
 Reply = Callable[["Server", asyncio.StreamWriter, bytes], Awaitable[None]]
 
 
+LIVE = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Type: text/plain\r\n\r\n"
+
+
 class Server:
-    """An HTTP server that reads whole requests.
+    """An HTTP server that reads whole requests, and says that it lives.
 
     Attributes:
         connections: made so far.
@@ -60,6 +64,9 @@ class Server:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
+                if head.startswith(b"GET /v2/health/live "):
+                    writer.write(LIVE)
+                    continue
                 length = int(head.lower().partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0])
                 body = await reader.readexactly(length)
                 self.requests.append(body)
@@ -148,7 +155,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def test_one_connection_serves_one_call_after_the_other(run: Run) -> None:
-    async def use(_: Server, calls: HttpCalls) -> None:
+    async def use(server: Server, calls: HttpCalls) -> None:
         for _ in range(5):
             assert (await calls.infer(asked(), 7)).outputs["y"].tolist() == [1]
 
@@ -196,7 +203,7 @@ def test_calls_at_once_have_connections_of_their_own_and_few_of_those_are_kept(
 def test_an_answer_may_come_in_pieces(run: Run, count: int, pieces: int) -> None:
     array = np.arange(count)
 
-    async def use(_: Server, calls: HttpCalls) -> None:
+    async def use(server: Server, calls: HttpCalls) -> None:
         for _ in range(3):
             received = (await calls.infer(asked(), 7)).outputs["y"]
             np.testing.assert_array_equal(received, array)
@@ -212,7 +219,7 @@ def test_an_answer_in_chunks(run: Run) -> None:
     chunked = b"\r\n".join([*lines, b"Transfer-Encoding: chunked", b"", b""])
     chunked += b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:5], body[5:])) + b"0\r\n\r\n"
 
-    async def use(_: Server, calls: HttpCalls) -> None:
+    async def use(server: Server, calls: HttpCalls) -> None:
         for _ in range(2):
             assert (await calls.infer(asked(), 7)).outputs["y"].tolist() == [1]
 
@@ -235,6 +242,8 @@ def test_an_answer_to_half_a_request_ends_the_connection(run: Run) -> None:
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
+            writer.write(LIVE)
+            await reader.readuntil(b"\r\n\r\n")
             writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%b" % (len(error), error))
             await asyncio.sleep(0.2)
             writer.close()
@@ -252,7 +261,7 @@ def test_an_answer_to_half_a_request_ends_the_connection(run: Run) -> None:
 
 
 def test_a_connection_that_is_not_to_be_kept_is_not(run: Run) -> None:
-    async def use(_: Server, calls: HttpCalls) -> None:
+    async def use(server: Server, calls: HttpCalls) -> None:
         for _ in range(2):
             await calls.infer(asked(), 7)
 
@@ -263,7 +272,7 @@ def test_an_error_of_triton(run: Run) -> None:
     text = b'{"error":"Request for unknown model: \'m\' is not found"}'
     reply = b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text)
 
-    async def use(_: Server, calls: HttpCalls) -> None:
+    async def use(server: Server, calls: HttpCalls) -> None:
         for _ in range(2):
             with pytest.raises(EndpointNotFound):
                 await calls.infer(asked(), 7)
@@ -286,7 +295,7 @@ def test_a_lost_connection_may_have_begun_the_call(run: Run, data: bytes) -> Non
 
 @pytest.mark.parametrize("data", [b"nonsense\r\n\r\n", ONE + b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"])
 def test_what_is_no_answer_ends_the_connection(run: Run, data: bytes) -> None:
-    async def use(_: Server, calls: HttpCalls) -> None:
+    async def use(server: Server, calls: HttpCalls) -> None:
         for _ in range(2):
             try:
                 assert (await calls.infer(asked(), 7)).outputs["y"].tolist() == [1]
@@ -310,6 +319,22 @@ def test_where_nobody_listens_nothing_was_sent(run: Run) -> None:
         calls = HttpCalls(f"http://127.0.0.1:{free_ports(1)[0]}")
         with pytest.raises(BackendUnavailable) as caught:
             await calls.infer(asked(), 7)
+        assert isinstance(caught.value.__cause__, StatusCause)
+        assert _NEVER_SENT.search(caught.value.__cause__.text)
+        await calls.close()
+
+    run(main())
+
+
+def test_where_nobody_accepts_nothing_was_sent(run: Run) -> None:
+    """A server that just dies: its system has made the connection, and ends it with the listener."""
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            calls = HttpCalls(f"http://127.0.0.1:{listener.getsockname()[1]}")
+            asyncio.get_running_loop().call_later(0.2, listener.close)
+            with pytest.raises(BackendUnavailable) as caught:
+                await calls.infer(asked(), 7)
         assert isinstance(caught.value.__cause__, StatusCause)
         assert _NEVER_SENT.search(caught.value.__cause__.text)
         await calls.close()
@@ -405,6 +430,20 @@ def test_close_releases_who_waits_and_waits_itself_for_the_end(run: Run) -> None
         await until(lambda: not server.open)
 
     talk(run, waiting, use)
+
+
+def test_close_releases_who_is_about_to_connect(run: Run) -> None:
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:  # accepts nobody
+            calls = HttpCalls(f"http://127.0.0.1:{listener.getsockname()[1]}")
+            task = asyncio.ensure_future(calls.infer(asked(), 7))
+            await until(lambda: calls._busy)
+            asyncio.get_running_loop().call_later(0.2, listener.close)
+            await calls.close()
+            with pytest.raises(BackendUnavailable, match="closed during the call"):
+                await task
+
+    run(main())
 
 
 def test_close_does_not_wait_for_ever(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

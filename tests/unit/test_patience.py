@@ -3,12 +3,14 @@
 import contextlib
 import math
 import time
+from contextvars import copy_context
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import InvalidInput
+from orchestrator.server.auth_client import CHECKED_CLIENT
 from orchestrator.server.patience import Caller
 from orchestrator.spec import Priority
 
@@ -81,3 +83,12 @@ def test_who_calls_is_known_by_key_or_by_address() -> None:
     assert Caller(headers(x_api_key="k"), "10.0.0.1").client == "k"
     assert Caller(headers(x_api_key="k", authorization="Bearer t"), "10.0.0.1").client == "Bearer t"
     assert Caller(headers(x_api_key=""), "10.0.0.1").client == "10.0.0.1"
+
+
+def test_a_checked_caller_is_known_by_name() -> None:
+    def checked() -> str:
+        CHECKED_CLIENT.set("shop")
+        return Caller(headers(x_api_key="k"), "10.0.0.1").client
+
+    assert copy_context().run(checked) == "shop"
+    assert Caller(headers(x_api_key="k"), "10.0.0.1").client == "k"
