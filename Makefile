@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 PYTHON_IN_VENV := .venv/bin/python
 
-.PHONY: help setup demo serve test soak check format bench clean
+.PHONY: help setup demo serve test soak compose-test check format bench clean
 help: ## Shows this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
@@ -20,10 +20,14 @@ test: setup ## Passes all tests, those on the real Triton included
 soak: setup ## Minutes of load, kills and version swaps on the real Triton
 	@$(PYTHON_IN_VENV) -m pytest -m soak -s
 
-check: setup ## ruff and mypy --strict
+compose-test: setup ## docker-compose.yml on a real engine: images, calls, metrics, kills under load; minutes, as root on Debian
+	@$(PYTHON_IN_VENV) -m pytest -m compose tests/compose -x -s
+
+check: setup ## ruff, mypy --strict, hadolint, docker compose config
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
+	@bash scripts/check_containers.sh
 
 format: setup ## Formats the code
 	@.venv/bin/ruff check --fix-only --quiet .

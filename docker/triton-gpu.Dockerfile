@@ -16,7 +16,7 @@ RUN apt-get update \
 FROM python AS packages
 RUN --mount=type=secret,id=ca_bundle,target=/run/secrets/ca_bundle \
     if [ -s /run/secrets/ca_bundle ]; then export PIP_CERT=/run/secrets/ca_bundle; fi; \
-    python3.11 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check uv==0.13.9 hatchling==1.28.0 \
+    python3.11 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check uv==0.13.9 hatchling==1.33.0 \
     && python3.11 -m venv --without-pip /opt/orchestrator
 ENV VIRTUAL_ENV=/opt/orchestrator UV_COMPILE_BYTECODE=1 UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never
 WORKDIR /src

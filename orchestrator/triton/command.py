@@ -86,6 +86,7 @@ def command_line(
     if not gpu:
         flags |= {"pinned-memory-pool-byte-size": 0, "allow-gpu-metrics": "false"}
     arguments = [f"--{name}={value}" for name, value in flags.items()]
+    arguments += [f"--metrics-config={setting}" for setting in _METRICS]
     arguments += [f"--model-repository={path}" for path in repositories]
     if not options.auto_complete:
         arguments.append("--disable-auto-complete-config")

@@ -6,9 +6,11 @@ One stack for all; the tests go on from each other, in the order of this file (`
 import json
 import os
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -19,7 +21,7 @@ from tests.compose.base_image import ensure_base
 from tests.compose.callers import FLOWERS, Callers
 from tests.compose.engine import running_engine
 from tests.compose.stack import Stack
-from tests.e2e.serving import eventually
+from tests.e2e.serving import COMMAND, SERVICES, eventually
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(1500)]
 
@@ -219,6 +221,24 @@ def test_one_of_two_frontends_is_killed_under_load(stack: Stack) -> None:
     with SyncHTTPClient(stack.urls()[1]) as client:  # a new port of the range
         assert client.classify(**FLOWERS[0]["request"]).tolist() == FLOWERS[0]["answer"]
     print(f"\none of two front-ends killed: {callers.told()}")
+
+
+def test_another_service_is_three_variables_away(stack: Stack, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)  # containers are uid 1000
+    export = [COMMAND, "export", "walk:Rows", "--working-dir", str(SERVICES), "--repository", str(tmp_path / "models")]
+    subprocess.run(export, check=True, capture_output=True)
+    other = Stack(stack.engine)
+    other.variables |= {
+        "ORCHESTRATOR_SERVICE": "walk:Rows",
+        "ORCHESTRATOR_SERVICE_DIR": str(SERVICES),
+        "ORCHESTRATOR_REPOSITORY": str(tmp_path / "models"),
+    }
+    try:
+        other.up()
+        with SyncHTTPClient(other.urls()[0], server_ready_timeout=30) as client:
+            assert client.double([[1, 2, 3]]).tolist() == [[2, 4, 6]]
+    finally:
+        other.compose("down", "--volumes")
 
 
 def assert_nothing_lost(callers: Callers) -> None:
