@@ -1,5 +1,6 @@
 """`orchestrator keys`: API keys for the front-end."""
 
+import fcntl
 import os
 from pathlib import Path
 from typing import Annotated
@@ -47,6 +48,7 @@ def new(
     made = NewKey.make(name, scopes or ())
     try:
         with os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, _OWN), "r+b") as keys:
+            fcntl.flock(keys, fcntl.LOCK_EX)
             before = keys.read()
             line = made.line.encode()
             read_keys(before + b"\n" + line)

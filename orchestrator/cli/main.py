@@ -11,6 +11,7 @@ from orchestrator.cli import deploy as deploy_command
 from orchestrator.cli import explain as explain_command
 from orchestrator.cli import export as export_command
 from orchestrator.cli import keys as keys_command
+from orchestrator.cli import metrics as metrics_command
 from orchestrator.cli import models as models_command
 from orchestrator.cli import serve as serve_command
 from orchestrator.cli.console import fail, say
@@ -34,6 +35,7 @@ app.command("export")(export_command.export)
 app.command("explain")(explain_command.explain_service)
 app.command("deploy")(deploy_command.deploy)
 app.command("rollback")(deploy_command.rollback)
+app.command("metrics")(metrics_command.metrics)
 app.command("convert")(convert_command.convert)
 app.add_typer(models_command.app, name="models")
 app.add_typer(config_command.app, name="config")

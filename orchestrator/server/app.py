@@ -28,6 +28,7 @@ from orchestrator.server.gate import Gate
 from orchestrator.server.handler import ApiHandler
 from orchestrator.server.hotpath import Endpoint, HotPath
 from orchestrator.server.metrics import FrontendMetrics, MetricsPage, QueueMetrics
+from orchestrator.server.model_metrics import copies_of
 from orchestrator.server.mounts import Extension, add_mounts, mounted_lifespans
 from orchestrator.server.ongoing import ApiCounters, Ongoing
 from orchestrator.server.openapi import Components, operation_of
@@ -147,6 +148,7 @@ def create_app(
             namespace=service.metrics.namespace,
             routes=routes,
             models=models,
+            copies=copies_of(graph, options.processes),
             health=options.health,
         )
         add_metrics(app, page, checks)

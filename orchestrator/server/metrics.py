@@ -11,7 +11,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from orchestrator.engine.health import Health
 from orchestrator.server.bentoml_metrics import bentoml_page
 from orchestrator.server.health_metrics import health_page
-from orchestrator.server.model_metrics import counts_of, model_page
+from orchestrator.server.model_metrics import Copies, counts_of, model_page
 from orchestrator.server.process_metrics import process_page
 from orchestrator.spec import Metrics
 
@@ -151,6 +151,7 @@ class MetricsPage:
         namespace: that ours begin with.
         routes: API -> its route.
         models: names of the service's Triton models, without its facades.
+        copies: of each service and model.
         engine: reads the engine's page; may fail, and is then left out with a comment that says so.
         health: of the server that runs the models; None where none does.
     """
@@ -164,6 +165,7 @@ class MetricsPage:
         namespace: str,
         routes: Mapping[str, str],
         models: Collection[str] = (),
+        copies: Copies | None = None,
         health: Callable[[], Health] | None = None,
     ) -> None:
         self._frontend = frontend
@@ -171,6 +173,7 @@ class MetricsPage:
         self._namespace = namespace
         self._routes = routes
         self._models = frozenset(models)
+        self._copies = copies or {}
         self._health = health
         self._engine = engine
 
@@ -191,4 +194,4 @@ class MetricsPage:
         if self._health is not None:
             page += health_page(self._health(), sorted(self._models), namespace=self._namespace)
         page += process_page(self._service, namespace=self._namespace, folder=self._frontend.folder)
-        return page + model_page(counts, namespace=self._namespace) + again + engine
+        return page + model_page(counts, self._copies, namespace=self._namespace) + again + engine

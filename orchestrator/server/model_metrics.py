@@ -2,16 +2,21 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
-__all__ = ["ModelCounts", "counts_of", "model_page"]
+from orchestrator.spec import Placement, ServiceSpec
 
+__all__ = ["Copies", "ModelCounts", "copies_of", "counts_of", "model_page"]
+
+Copies = Mapping[tuple[str, str], int]
+"""Service or model, and where it runs (`triton`, `frontend`) -> copies of it that are meant to run."""
 _LABELS: Final = ("model", "version")
 _US: Final = 1e6
 _LINE: Final = re.compile(rb"^(nv_inference_\w+)\{([^}]*)\} (\S+)", re.MULTILINE)
@@ -59,10 +64,30 @@ def counts_of(engine: bytes, models: Collection[str]) -> dict[tuple[str, str], M
     return {key: ModelCounts(**fields) for key, fields in sorted(totals.items())}
 
 
-def model_page(counts: Mapping[tuple[str, str], ModelCounts], *, namespace: str) -> bytes:
+def copies_of(graph: Iterable[ServiceSpec], processes: int) -> Copies:
+    """The copies of all services that are served together, and of their models.
+
+    Args:
+        processes: of the front-end.
+    """
+    copies: dict[tuple[str, str], int] = {}
+    for service in graph:
+        if service.placement is Placement.FRONTEND:
+            copies[service.name, "frontend"] = processes
+        else:
+            copies[service.name, "triton"] = service.workers
+        for model in service.models:
+            copies[model.name, "triton"] = model.options.instances * max(1, len(model.options.gpus))
+    return copies
+
+
+def model_page(
+    counts: Mapping[tuple[str, str], ModelCounts], copies: Copies = MappingProxyType({}), *, namespace: str
+) -> bytes:
     """The series, as a page: sums and counts for Prometheus to take rates of, and the means since the version was loaded.
 
     Args:
+        copies: of each service and model.
         namespace: that their names begin with.
     """
 
@@ -83,6 +108,15 @@ def model_page(counts: Mapping[tuple[str, str], ModelCounts], *, namespace: str)
                 if each.requests:
                     wait.add_metric(key, each.queue_us / _US / each.requests)
             yield from (sizes, size, waits, wait)
+            meant = GaugeMetricFamily(
+                f"{namespace}_instances",
+                "Copies that are meant to run: workers in one Triton, processes of one front-end.",
+                labels=("name", "where"),
+            )
+            for name_and_place, number in copies.items():
+                meant.add_metric(name_and_place, number)
+            if copies:
+                yield meant
 
     registry = CollectorRegistry()
     registry.register(Derived())

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from orchestrator.engine.heartbeat import SERVER_ID_VARIABLE
 from orchestrator.triton.install import TritonInstall
@@ -16,6 +17,8 @@ from orchestrator.triton.install import TritonInstall
 __all__ = ["SERVER_ID_VARIABLE", "Ports", "ServerOptions", "command_line", "environment", "free_ports", "has_gpu"]
 
 LOOPBACK = "127.0.0.1"
+_METRICS: Final = ("summary_latencies=true", "summary_quantiles=0.5:0.02,0.99:0.002")
+"""Quantiles of each model's last minute: Triton has no histograms of whole requests."""
 
 
 @dataclass(frozen=True, slots=True)

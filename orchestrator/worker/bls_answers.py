@@ -236,9 +236,12 @@ async def receive(connected: socket.socket, end: float | None) -> bytes:
     left_s = None if end is None else end - time.monotonic()
     if left_s is not None and left_s <= 0:  # what has arrived already does not wait
         raise DeadlineExceeded("the model did not answer in time")
+    reading = asyncio.get_running_loop().sock_recv(connected, _READ_BYTES)
     try:
+        if left_s is None:
+            return await reading
         async with asyncio.timeout(left_s):
-            return await asyncio.get_running_loop().sock_recv(connected, _READ_BYTES)
+            return await reading
     except TimeoutError:
         raise DeadlineExceeded("the model did not answer in time") from None
     except OSError:

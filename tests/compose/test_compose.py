@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.compose, pytest.mark.timeout(1500)]
 BALANCED = os.environ.get("COMPOSE_TEST_BALANCED", "1") == "1"
 """The front-end spreads its calls over all Tritons behind one name; without it one is used, and the next when that dies."""
 COUNTER = re.compile(r'^nv_inference_request_success\{model="Iris",version="1"[^}]*\} (\d+)', re.MULTILINE)
-BUILD_CACHE = "6GB"
+BUILD_CACHE = "4GB"
 
 
 @pytest.fixture(scope="module")

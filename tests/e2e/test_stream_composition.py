@@ -1,7 +1,9 @@
 """Streams of services that are made of other services' streams, on the real Triton: chunk by chunk, through all of them."""
 
 import asyncio
+import contextlib
 import json
+import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,6 +119,39 @@ def test_100_000_chunks_take_no_more_memory_than_20_000(server: Serving) -> None
         assert all(late[each] - early[each] < GROWTH_MIB for each in late)
 
     asyncio.run(run())
+
+
+def test_a_relay_keeps_up_with_the_stream_alone() -> None:
+    """Chunks a second as the client gets them; the single stream and its relays take turns."""
+
+    async def rate(server: Serving, name: str) -> float:
+        count = 10_000
+        host, _, port = server.url.removeprefix("http://").rpartition(":")
+        body = json.dumps({"name": name, "count": count, "size": 20})
+        head = f"POST /texts HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
+        began = time.perf_counter()
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write((head + body).encode())
+        answer = await reader.read()
+        took_s = time.perf_counter() - began
+        writer.close()
+        assert answer.count(b"14\r\n") == count  # each chunk of the maker's is one of HTTP's
+        return count / took_s
+
+    async def run(servers: dict[str, Serving]) -> None:
+        found: dict[str, list[float]] = {name: [] for name in servers}
+        for turn in range(7):
+            for name, server in servers.items():
+                found[name].append(await rate(server, f"turn {turn}"))
+        median = {name: statistics.median(rates[1:]) for name, rates in found.items()}
+        for name, chunks in median.items():
+            print(
+                f"\n{name}: {chunks:.0f} chunks a second, {chunks / median['Maker']:.2f} of the single stream's", end=""
+            )
+        assert all(chunks > 0.1 * median["Maker"] for chunks in median.values())
+
+    with contextlib.ExitStack() as stack:
+        asyncio.run(run({name: stack.enter_context(Serving(f"relaying:{name}")) for name in ("Maker", *RELAYS)}))
 
 
 @of([*RELAYS, "ThirdInTriton"])

@@ -54,7 +54,7 @@ class Maker(Counts):
     async def held(self, gate: str) -> AsyncGenerator[int, None]:
         """One chunk; the next one comes once there is a file."""
         yield 0
-        while not Path(gate).exists():
+        while not await asyncio.to_thread(Path(gate).exists):
             await asyncio.sleep(0.01)
         yield 1
 
