@@ -23,11 +23,12 @@ soak: setup ## Minutes of load, kills and version swaps on the real Triton
 compose-test: setup ## docker-compose.yml on a real engine: images, calls, metrics, kills under load; minutes, as root on Debian
 	@$(PYTHON_IN_VENV) -m pytest -m compose tests/compose -x -s
 
-check: setup ## ruff, mypy --strict, hadolint, docker compose config
+check: setup ## ruff, mypy --strict, hadolint, docker compose config, promtool
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@bash scripts/check_containers.sh
+	@bash scripts/check_monitoring.sh
 
 format: setup ## Formats the code
 	@.venv/bin/ruff check --fix-only --quiet .

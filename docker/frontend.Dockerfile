@@ -8,11 +8,11 @@ FROM debian:bookworm-slim AS python
 RUN dpkg -s python3 libpython3.11 >/dev/null 2>&1 || { \
       apt-get update \
       && apt-get install -y --no-install-recommends python3 libpython3.11 \
-      && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*; }
+      && rm -rf /var/lib/apt/lists/* /var/cache/apt/*; }
 
 FROM python AS packages
 RUN dpkg -s python3-venv >/dev/null 2>&1 || { \
-      apt-get update && apt-get install -y --no-install-recommends python3-venv && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*; }
+      apt-get update && apt-get install -y --no-install-recommends python3-venv && rm -rf /var/lib/apt/lists/* /var/cache/apt/*; }
 RUN --mount=type=secret,id=ca_bundle,target=/run/secrets/ca_bundle \
     if [ -s /run/secrets/ca_bundle ]; then export PIP_CERT=/run/secrets/ca_bundle; fi; \
     python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check uv==0.13.9 hatchling==1.33.0 \

@@ -4,7 +4,7 @@ RUN mkdir -p /etc/postgresql-common \
     && echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf \
     && apt-get update \
     && apt-get install -y --no-install-recommends postgresql-15 \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/* \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
     && useradd --uid 1000 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin orchestrator \
     && rm -rf /var/lib/postgresql \
     && install -d -o 1000 -g 1000 -m 0700 /var/lib/postgresql /var/lib/postgres-access

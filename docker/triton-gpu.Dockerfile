@@ -11,7 +11,7 @@ RUN apt-get update \
     && add-apt-repository -y ppa:deadsnakes/ppa \
     && apt-get install -y --no-install-recommends python3.11 python3.11-venv libpython3.11 \
     && apt-get purge -y --auto-remove software-properties-common gpg-agent \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 
 FROM python AS packages
 RUN --mount=type=secret,id=ca_bundle,target=/run/secrets/ca_bundle \

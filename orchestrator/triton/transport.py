@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2
 
-from orchestrator.engine.backend import InferRequest, InferResponse
+from orchestrator.engine.backend import InferRequest, InferResponse, RunsOn
 from orchestrator.engine.board import CallBoard
 from orchestrator.errors import BackendUnavailable, CallError, DeadlineExceeded
 from orchestrator.triton.calls import Calls
@@ -22,7 +22,7 @@ from orchestrator.triton.faults import from_status
 from orchestrator.triton.http_calls import HttpCalls
 from orchestrator.triton.http_messages import has_path
 from orchestrator.triton.messages import decode_response, encode_request, parse_response
-from orchestrator.worker.bls_answers import ANSWERS_PARAMETER, Listener, chunks_of, drained, receive
+from orchestrator.worker.bls_answers import ANSWERS_PARAMETER, HELD_PARAMETER, Listener, chunks_of, drained, receive
 
 __all__ = ["TritonBackend"]
 
@@ -120,43 +120,53 @@ class TritonBackend:
         connection = self._open()
         number = connection.enter()
         end = None if request.timeout_s is None else time.monotonic() + request.timeout_s
+        rests = _Rests(request.runs_on)
         try:
             with Listener() as listener:
-                named = {**request.parameters, ANSWERS_PARAMETER: listener.name}
+                named = {**request.parameters, ANSWERS_PARAMETER: listener.name, HELD_PARAMETER: True}
                 begun = connection.stream(iter((encode_request(replace(request, parameters=named), number),)))
-                reading = connection.calls.parts(begun, request.timeout_s, told=number != 0, runs_on=request.runs_on)
+                reading = connection.calls.parts(begun, request.timeout_s, told=number != 0, runs_on=rests.add)
                 async with contextlib.aclosing(reading) as parts:
                     async for message in parts:
                         if message.error_message:
                             raise from_status(grpc.StatusCode.UNKNOWN, message.error_message)
-                connected = listener.accept()
-            connection.streams.add(connected)
-            ended, turn_at = False, time.monotonic() + _HELD_S
-            try:
-                async with contextlib.aclosing(chunks_of(partial(connection.received, connected, end))) as chunks:
-                    async for chunk in chunks:
-                        yield InferResponse(chunk)
-                        if time.monotonic() >= turn_at:  # thousands of chunks may be there already
-                            await asyncio.sleep(0)
-                            turn_at = time.monotonic() + _HELD_S
-                ended = True
-            except CallError as failure:
-                ended = not isinstance(failure, DeadlineExceeded)
-                raise
-            finally:
-                connection.streams.discard(connected)
-                if ended:
-                    connected.close()
-                else:
-                    rest = asyncio.ensure_future(drained(connected))
-                    connection.keep(rest)
-                    if request.runs_on is not None:
-                        request.runs_on(rest)
+                        break  # Triton hears of the end, too: a stream of a service that calls others
+                    connected = listener.accept()
+                    listener.close()
+                    async with contextlib.aclosing(self._chunks(connection, connected, end, rests)) as responses:
+                        async for response in responses:
+                            yield response
         except grpc.aio.AioRpcError as exc:
             error = from_status(exc.code(), exc.details() or "")
             raise error from error.__cause__
         finally:
             connection.leave(number)
+
+    async def _chunks(
+        self, connection: "_Connection", connected: socket.socket, end: float | None, rests: "_Rests"
+    ) -> AsyncGenerator[InferResponse, None]:
+        connection.streams.add(connected)
+        ended, turn_at = False, time.monotonic() + _HELD_S
+        try:
+            async with contextlib.aclosing(chunks_of(partial(connection.received, connected, end))) as chunks:
+                async for chunk in chunks:
+                    yield InferResponse(chunk)
+                    if time.monotonic() >= turn_at:  # thousands of chunks may be there already
+                        await asyncio.sleep(0)
+                        turn_at = time.monotonic() + _HELD_S
+            ended = True
+        except CallError as failure:
+            ended = not isinstance(failure, DeadlineExceeded)
+            raise
+        finally:
+            connection.streams.discard(connected)
+            rests.ended = ended
+            if ended:
+                connected.close()
+            else:
+                rest = asyncio.ensure_future(drained(connected))
+                connection.keep(rest)
+                rests.add(rest)
 
     async def server_ready(self) -> bool:
         """Whether the server takes calls now."""
@@ -193,6 +203,25 @@ class TritonBackend:
         if self._connection is None:
             self._connection = _Connection(open_channel(self._url), self._board_path)
         return self._connection
+
+
+class _Rests:
+    """What is left to do of a stream that was left.
+
+    Args:
+        runs_on: see `InferRequest`.
+
+    Attributes:
+        ended: it has run to its end, or its worker has died: nothing is left, whatever Triton still has to say.
+    """
+
+    def __init__(self, runs_on: RunsOn | None) -> None:
+        self.ended = False
+        self._runs_on = runs_on
+
+    def add(self, rest: "asyncio.Future[None]") -> None:
+        if not self.ended and self._runs_on is not None:
+            self._runs_on(rest)
 
 
 class _Connection:

@@ -37,10 +37,22 @@ from orchestrator.errors import (
 from orchestrator.worker.bls_frames import End, FrameReader, chunk_frame, end_frame
 from orchestrator.worker.faults import error_text
 
-__all__ = ["ANSWERS_PARAMETER", "Answers", "Listener", "chunks_of", "drained", "receive", "wait_readable"]
+__all__ = [
+    "ANSWERS_PARAMETER",
+    "HELD_PARAMETER",
+    "Answers",
+    "Listener",
+    "chunks_of",
+    "drained",
+    "receive",
+    "wait_readable",
+]
 
 ANSWERS_PARAMETER: Final = "answers_to"
 """Request parameter: name of the socket that the answers go to."""
+HELD_PARAMETER: Final = "answers_held"
+"""Request parameter: the caller is none of Triton's own workers and can hear from Triton that the call has begun, and again
+when it has ended. While Triton knows of it, it replaces no worker that has it, and lets that call others."""
 _PREFIX: Final = "orchestrator-answers-"
 _READ_BYTES: Final = 256 << 10
 _CREDENTIALS: Final = struct.Struct("3i")

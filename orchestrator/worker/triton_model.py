@@ -25,7 +25,7 @@ from orchestrator.sdk import ApiBinding, Definition
 from orchestrator.spec import SPEC_FILE, ServiceSpec
 from orchestrator.tracing import start_tracing, stop_tracing
 from orchestrator.worker.bls import MODEL_CALLS, BlockingBlsBackend, BlsBackend, BlsCalls, BlsModels
-from orchestrator.worker.bls_answers import Answers
+from orchestrator.worker.bls_answers import HELD_PARAMETER, Answers
 from orchestrator.worker.concurrent import Concurrent
 from orchestrator.worker.executor import Answer, Check, Executor, Invoke, Prepared, WorkerCall, drive, run_now
 from orchestrator.worker.faults import fault_of
@@ -68,7 +68,7 @@ class TritonPythonModel:
         self._calls = calls
         self._running = Running(definition, index, models=models, services=_services(definition, calls))
         if spec.concurrent:
-            self._many = _Many(self._running, self._requests)
+            self._many = _Many(self._running, self._requests, composes=calls is not None)
         else:
             run_to_end(self._running.startup())
             self._executor = Executor(self._running)
@@ -158,9 +158,14 @@ class _InPlace:
 
 
 class _Many:
-    """A worker with an event loop in a thread of its own, and many calls on it."""
+    """A worker with an event loop in a thread of its own, and many calls on it.
 
-    def __init__(self, running: Running, requests: "_Requests") -> None:
+    Args:
+        composes: it calls others through Triton.
+    """
+
+    def __init__(self, running: Running, requests: "_Requests", *, composes: bool) -> None:
+        self._composes = composes
         self._running = running
         self._requests = requests
         self._flow = Flow(requests.board)
@@ -198,9 +203,14 @@ class _Many:
                 call = self._requests.read(request, answers.gone, copied=True)
             except Exception as error:  # noqa: BLE001  # whatever it is, the call must have its end
                 call = fault_of(error, self._running.definition.spec.name, [request_id])
-            # Here and not on the event loop: a caller inside of Triton would wait for ever if we died before.
-            sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-            work.append((request_id, partial(self._serve_directly, request_id, call, answers)))
+            held = None
+            if self._composes and isinstance(call, WorkerCall) and call.parameters.get(HELD_PARAMETER):
+                held = sender
+                sender.send(pb_utils.InferenceResponse([]))
+            else:
+                # Here and not on the event loop: a caller inside of Triton would wait for ever if we died before.
+                sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            work.append((request_id, partial(self._serve_directly, request_id, call, answers, held)))
         self._loop.call_soon_threadsafe(self._begin, work)
 
     def close(self, calls: BlsCalls | None) -> None:
@@ -270,8 +280,14 @@ class _Many:
                 _response(fault_of(error, self._running.definition.spec.name, [request.request_id()])), flags=final
             )
 
-    async def _serve_directly(self, request_id: str, call: WorkerCall | CallError, answers: Answers) -> None:
-        """Answers one request past Triton, which only hears that it has arrived."""
+    async def _serve_directly(
+        self, request_id: str, call: WorkerCall | CallError, answers: Answers, held: Any | None
+    ) -> None:
+        """Answers one request past Triton, which only hears that it has arrived.
+
+        Args:
+            held: the request's sender, where Triton is to hear of the end, too.
+        """
         ended: CallError | None = None
         within_s: float | None = None
         try:
@@ -292,7 +308,11 @@ class _Many:
             within_s = _LAST_WORD_S
         except Exception as error:  # noqa: BLE001  # whatever it is, the call must have its end
             ended = fault_of(error, self._running.definition.spec.name, [request_id])
-        await answers.end(ended, within_s=within_s)
+        try:
+            await answers.end(ended, within_s=within_s)
+        finally:
+            if held is not None:
+                held.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     async def _prepared(self, call: WorkerCall) -> Prepared:
         task = asyncio.current_task()

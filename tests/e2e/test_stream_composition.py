@@ -3,15 +3,17 @@
 import asyncio
 import contextlib
 import json
+import os
 import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
 
+from orchestrator.triton import Control
 from tests.e2e.callers import Caller, call
 from tests.e2e.deaths import triton_of, workers_of
 from tests.e2e.serving import Serving
@@ -41,6 +43,11 @@ def server(request: pytest.FixtureRequest) -> Iterator[Serving]:
 
 def of(targets: list[str]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("server", targets, indirect=True, scope="module")
+
+
+def target(server: Serving) -> str:
+    """The service that was named on its command line."""
+    return cast("list[str]", server.process.args)[2]
 
 
 async def asked(server: Serving, path: str, name: str) -> list[Any]:
@@ -92,7 +99,7 @@ def test_a_chunk_is_out_before_the_maker_makes_the_next(server: Serving, tmp_pat
                 assert [await caller.chunk(), await caller.chunk()] == [b"1\n", b""]
 
     asyncio.run(run("held"))
-    if "Third" not in server.process.args[2]:  # type: ignore[index]
+    if "Third" not in target(server):
         asyncio.run(run("sync_held"))
 
 
@@ -115,7 +122,7 @@ def test_100_000_chunks_take_no_more_memory_than_20_000(server: Serving) -> None
         late = memory_mib(server)
         assert set(await asked(server, "/made_for", "many")) == {MANY}
         said = ", ".join(f"{each} {early[each]:.1f} -> {late[each]:.1f} MiB" for each in late)
-        print(f"\n{server.process.args[2]}: {MANY} chunks, {MANY / took_s:.0f} a second; from {EARLY} on: {said}")  # type: ignore[index]
+        print(f"\n{target(server)}: {MANY} chunks, {MANY / took_s:.0f} a second; from {EARLY} on: {said}")
         assert all(late[each] - early[each] < GROWTH_MIB for each in late)
 
     asyncio.run(run())
@@ -148,7 +155,9 @@ def test_a_relay_keeps_up_with_the_stream_alone() -> None:
             print(
                 f"\n{name}: {chunks:.0f} chunks a second, {chunks / median['Maker']:.2f} of the single stream's", end=""
             )
-        assert all(chunks > 0.1 * median["Maker"] for chunks in median.values())
+        for name, chunks in median.items():
+            # In sync code each chunk changes threads, twice on the front-end: 0.3 to 0.4 measured, and 0.6 to 0.75 in async.
+            assert chunks > (0.1 if "Sync" in name else 0.25) * median["Maker"]
 
     with contextlib.ExitStack() as stack:
         asyncio.run(run({name: stack.enter_context(Serving(f"relaying:{name}")) for name in ("Maker", *RELAYS)}))
@@ -167,7 +176,7 @@ def test_a_client_that_stops_reading_stops_all_services_and_goes_on_when_it_read
             assert await asked(server, "/made_for", "stops") == stopped
             assert stopped == sorted(stopped, reverse=True)
             assert stopped[0] < count / 2
-            print(f"\n{server.process.args[2]}: a client that does not read holds services after {stopped} of {count}")  # type: ignore[index]
+            print(f"\n{target(server)}: a client that does not read holds services after {stopped} of {count}")
             read = 1
             while chunk := await caller.chunk():
                 assert len(chunk) == SIZE
@@ -192,7 +201,7 @@ def test_a_client_that_leaves_ends_all_generators(server: Serving) -> None:
         async with asyncio.timeout(10):
             while set(await asked(server, "/has_ended", name)) != {True}:
                 await asyncio.sleep(0.02)
-        print(f"\n{server.process.args[2]}, {name}: all have ended after {time.perf_counter() - began:.2f} s")  # type: ignore[index]
+        print(f"\n{target(server)}, {name}: all have ended after {time.perf_counter() - began:.2f} s")
         total = await asked(server, "/made_for", name)
         await asyncio.sleep(0.2)
         assert await asked(server, "/made_for", name) == total
@@ -231,6 +240,34 @@ def test_the_second_service_can_handle_an_error_of_the_first_by_its_class(server
     asyncio.run(run())
 
 
+def test_a_worker_that_is_replaced_finishes_its_streams_which_call_others() -> None:
+    count = 100
+
+    async def run(server: Serving) -> None:
+        (worker,) = workers_of(server, "RelayInTriton")
+        for file in Path(worker.cmdline()[1]).parents[1].rglob("*.*"):
+            os.utime(file)  # so that Triton loads it anew
+
+        async def replace() -> None:
+            async with Control(server.triton["grpc"]) as control:
+                await control.load_model("RelayInTriton")
+
+        async with Caller(server.url) as caller:
+            await caller.send("/asks", {"count": count}, EVENTS)
+            await caller.head()
+            await caller.chunk()
+            replacing = asyncio.create_task(replace())
+            rest = (await caller.rest()).decode().split("\n\n")
+        await replacing
+        assert rest == [*(f"data: {number}" for number in range(1, count)), ""]
+        (other,) = workers_of(server, "RelayInTriton")
+        assert other.pid != worker.pid
+        assert (await call(server.url, "/asks", {"count": 2})).text == "0\n1\n"
+
+    with Serving("relaying:RelayInTriton") as server:
+        asyncio.run(run(server))
+
+
 @of([*RELAYS, *THIRDS])
 @pytest.mark.parametrize("floods", [True, False])
 def test_a_maker_that_dies_in_mid_stream_is_an_error_at_once(server: Serving, tmp_path: Path, floods: bool) -> None:
@@ -261,7 +298,7 @@ def test_a_maker_that_dies_in_mid_stream_is_an_error_at_once(server: Serving, tm
             took_s = time.perf_counter() - began
         assert last.startswith(b"event: error\n"), last
         assert json.loads(last.partition(b"data: ")[2])["status"] == 503
-        print(f"\n{server.process.args[2]}, floods {floods}: the client is told {took_s:.2f} s after the kill")  # type: ignore[index]
+        print(f"\n{target(server)}, floods {floods}: the client is told {took_s:.2f} s after the kill")
         assert took_s < LOST_S
         answer = await call(server.url, "/texts", {"name": "afterwards", "count": 3, "size": 2})
         assert (answer.status, answer.text) == (200, "0\n1\n2\n")

@@ -128,6 +128,13 @@ class Relay(Counts):
             yield f"wiped up: {error}"
 
     @orchestrator.api
+    async def asks(self, count: int) -> AsyncGenerator[int, None]:
+        """Makes a call for each chunk."""
+        for number in range(count):
+            yield number + await self.maker.made_for("nothing")
+            await asyncio.sleep(0.05)
+
+    @orchestrator.api
     async def made_for(self, name: str) -> list[int]:
         """By the maker, and here."""
         return [await self.maker.made_for(name), self.made[name]]
