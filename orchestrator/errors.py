@@ -11,6 +11,8 @@ OrchestratorError                what went wrong, whether a retry helps, and the
 ├── CallError                    one call failed
 │   ├── InvalidInput             the caller's values do not fit the API (a list of problems)
 │   ├── EndpointNotFound         no such service or API
+│   ├── Unauthenticated          the caller has no credential, or one that does not count
+│   ├── Forbidden                the caller is known, and may not do this
 │   ├── PayloadTooLarge          the body is over the limit
 │   ├── UnsupportedMedia         the body is of a type that the API does not read
 │   ├── Overloaded               refused now, a later try may pass
@@ -38,6 +40,7 @@ __all__ = [
     "DefinitionError",
     "DeploymentError",
     "EndpointNotFound",
+    "Forbidden",
     "InvalidInput",
     "OrchestratorError",
     "OutputMismatch",
@@ -49,6 +52,7 @@ __all__ = [
     "SettingsError",
     "StoreError",
     "TaskError",
+    "Unauthenticated",
     "UnsupportedMedia",
 ]
 
@@ -178,6 +182,14 @@ class InvalidInput(CallError):
 
 class EndpointNotFound(CallError):
     code = "endpoint_not_found"
+
+
+class Unauthenticated(CallError):
+    code = "unauthenticated"
+
+
+class Forbidden(CallError):
+    code = "forbidden"
 
 
 class PayloadTooLarge(CallError):

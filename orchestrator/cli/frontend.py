@@ -286,7 +286,7 @@ def _log_access(as_json: bool) -> None:
 
 def _config(app: FastAPI, plan: FrontendPlan) -> uvicorn.Config:
     tls = plan.service.ssl
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"log_config": None} if is_json() else {}
     if tls.enabled:
         options |= {
             "ssl_certfile": tls.certfile,
@@ -300,7 +300,6 @@ def _config(app: FastAPI, plan: FrontendPlan) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         log_level="warning",
-        **({"log_config": None} if is_json() else {}),
         access_log=False,
         timeout_graceful_shutdown=_FLUSH_S,
         server_header=False,

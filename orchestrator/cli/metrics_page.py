@@ -51,7 +51,7 @@ class MetricsPage:
 
     def engines(self, name: str) -> Sequence[Sample]:
         """The samples of one of Triton's; the parser gives its counters the end of their name that Triton leaves out."""
-        return self._samples.get(name) or self._samples.get(f"{name}_total", ())
+        return self._samples.get(name, ()) or self._samples.get(f"{name}_total", ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from orchestrator.cli.reload import run_reloading
 from orchestrator.cli.template import TemplateArguments, TemplateFile, read_template
 from orchestrator.errors import OrchestratorError, SettingsError
 from orchestrator.logs import FORMAT_VARIABLE
+from orchestrator.server.auth import Authenticator
 from orchestrator.settings import Settings
 from orchestrator.spec import Placement
 
@@ -97,6 +98,7 @@ def serve(
     os.environ[FORMAT_VARIABLE] = definition.spec.logging.format  # of all that is started from here
     note_dropped(definition)
     check_tls(definition.spec.ssl)
+    Authenticator(definition.spec.auth)  # a file that cannot be read is said now, and not by each front-end process
     if reload and definition.spec.placement is Placement.COMMAND:
         raise SettingsError(f"--reload is not for {definition.spec.name}, which is a process of its own")
     with listen(definition.spec) as sock:

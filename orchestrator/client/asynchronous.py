@@ -89,6 +89,8 @@ class AsyncHTTPClient(Named):
                 if schema is not None and schema.status_code == 200:
                     with self._told(SCHEMA_PATH):
                         return read_schema(schema.content)
+                if schema is not None and schema.status_code in (401, 403):  # waiting does not help
+                    raise error_of(schema.status_code, schema.headers, schema.content)
             await asyncio.sleep(POLL_S)
         raise AssertionError("the waits end with an error")
 

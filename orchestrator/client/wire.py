@@ -17,11 +17,13 @@ from orchestrator.errors import (
     CallError,
     DeadlineExceeded,
     EndpointNotFound,
+    Forbidden,
     InvalidInput,
     Overloaded,
     PayloadTooLarge,
     RequestFailed,
     ServiceFault,
+    Unauthenticated,
     UnsupportedMedia,
 )
 
@@ -130,6 +132,8 @@ def _problem(body: bytes) -> Mapping[str, Any]:
 def _by_status(status: int, headers: Mapping[str, str], message: str) -> CallError:
     by_status: dict[int, type[CallError]] = {
         400: InvalidInput,
+        401: Unauthenticated,
+        403: Forbidden,
         404: EndpointNotFound,
         405: EndpointNotFound,
         413: PayloadTooLarge,

@@ -13,8 +13,10 @@ METRICS: Final = "metrics"
 _HEALTH: Final = ("/livez", "/readyz", "/healthz")
 _METRICS_PAGE: Final = "/metrics"
 _STATUS: Final = "/status.json"
-_DOCS: Final = ("/docs", "/redoc", "/openapi.json", "/schema.json", "/docs/status")
-_DOCS_BELOW: Final = ("/docs/static/", "/docs/status/")
+_DOCS: Final = ("/docs", "/redoc", "/openapi.json", "/schema.json")
+_DOCS_BELOW: Final = "/docs/static/"
+_PAGE: Final = "/docs/status"
+"""The status page itself, which has no data in it: a browser cannot send a credential when it loads a page."""
 _HOME: Final = "/"
 _ANYBODY: Final[frozenset[str]] = frozenset()
 
@@ -22,7 +24,8 @@ _ANYBODY: Final[frozenset[str]] = frozenset()
 class Rights:
     """What one front-end asks for.
 
-    Any one of a route's scopes is enough. Health needs no credential; docs and status need one, with whatever scope.
+    Any one of a route's scopes is enough. Health and the status page need no credential; docs and the page's data need one, with
+    whatever scope.
 
     Args:
         service: whose routes they are.
@@ -38,9 +41,10 @@ class Rights:
             routes[_METRICS_PAGE] = None if METRICS in free else frozenset({METRICS, EVERYTHING})
         if service.placement is not Placement.COMMAND:  # a process of its own has its own pages
             docs = None if "docs" in free else _ANYBODY
-            routes |= dict.fromkeys((*_DOCS, *((_HOME,) if home else ())), docs)
+            routes |= dict.fromkeys(_DOCS, docs)
+            routes |= dict.fromkeys((_PAGE, *((_HOME,) if home else ())))
             routes[_STATUS] = None if "status" in free else _ANYBODY
-            below = dict.fromkeys(_DOCS_BELOW, docs)
+            below = {_DOCS_BELOW: docs, f"{_PAGE}/": None}
         for api in service.apis:
             routes.setdefault(api.route, self._rest | {f"{service.name}.{api.name}"})
         self._routes: Mapping[str, frozenset[str] | None] = routes

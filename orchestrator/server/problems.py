@@ -11,6 +11,7 @@ from orchestrator.errors import (
     DeadlineExceeded,
     DeploymentError,
     EndpointNotFound,
+    Forbidden,
     InvalidInput,
     OrchestratorError,
     OutputMismatch,
@@ -18,6 +19,7 @@ from orchestrator.errors import (
     PayloadTooLarge,
     RequestFailed,
     ServiceFault,
+    Unauthenticated,
     UnsupportedMedia,
 )
 from orchestrator.server.reply import Reply
@@ -26,6 +28,8 @@ __all__ = ["PROBLEM_SCHEMA", "STATUSES", "problem", "problem_of"]
 
 STATUSES: Final[dict[type[OrchestratorError], int]] = {
     InvalidInput: 400,
+    Unauthenticated: 401,
+    Forbidden: 403,
     EndpointNotFound: 404,
     DeploymentError: 409,
     PayloadTooLarge: 413,

@@ -23,6 +23,8 @@ from orchestrator.worker.faults import SEPARATOR, error_text
 
 STATUSES = {
     "invalid_input": 400,
+    "unauthenticated": 401,
+    "forbidden": 403,
     "endpoint_not_found": 404,
     "payload_too_large": 413,
     "unsupported_media": 415,

@@ -290,7 +290,7 @@ def test_a_key_is_asked_for_and_goes_with_every_call(browser: Browser, tmp_path:
     made = orchestrator("keys", "new", "reader", "--scope", "Shown", "--file", str(keys))
     assert made.returncode == 0, made.stderr
     key = made.stdout.strip()
-    options = ("--set", f"auth.keys_file={keys}", "--set", "auth.free=docs")
+    options = ("--set", f"auth.keys_file={keys}")
     with Serving("shown:Shown", *options) as server, open_page(browser, server.url) as watched:
         page = watched.page
         expect(page.locator("#notice")).to_contain_text("wants a key or a token")

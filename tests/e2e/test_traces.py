@@ -32,7 +32,9 @@ def taken() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module", params=["Root", "RootInTriton"])
-def server(request: pytest.FixtureRequest, taken: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+def server(
+    request: pytest.FixtureRequest, taken: Receiver, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Serving]:
     folder = place_composed(tmp_path_factory.mktemp("traced"))
     shutil.copy(SERVICES / "traced.py", folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -68,7 +70,11 @@ def test_a_request_through_three_services_is_one_trace(http: httpx2.Client, take
     }
     assert seen.named("POST /through").parent == span
     entry = seen.named("POST /through")
-    assert (entry.kind, entry.attributes["http.response.status_code"], entry.attributes["request.id"]) == (2, 200, "mine")
+    assert (entry.kind, entry.attributes["http.response.status_code"], entry.attributes["request.id"]) == (
+        2,
+        200,
+        "mine",
+    )
     assert {each.kind for each in seen if each.name.startswith(("call", "model"))} == {3}
     assert not [each.name for each in seen if each.failed]
     leaf, middle = {each.process for each in seen if each.name == "Leaf.add"}, seen.named("Middle.twice").process

@@ -19,7 +19,9 @@ def test_names_in_a_query_are_found() -> None:
 @pytest.mark.parametrize("alert", alerts())
 def test_an_alert_has_a_test_and_a_page_that_says_what_to_do(alert: str) -> None:
     tests = yaml.safe_load((PROMETHEUS / "tests.yml").read_text())["tests"]
-    fires = [rule for test in tests for rule in test["alert_rule_test"] if rule["alertname"] == alert and rule["exp_alerts"]]
+    fires = [
+        rule for test in tests for rule in test["alert_rule_test"] if rule["alertname"] == alert and rule["exp_alerts"]
+    ]
     assert fires
     assert re.search(rf"^### {alert}$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
 
