@@ -6,7 +6,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.compiler import Target, plan_repository
+from orchestrator.compiler import RepositoryPlan, Target, plan_repository
 from orchestrator.deployment.configs import for_version
 from orchestrator.deployment.folder import ModelFolder
 from orchestrator.errors import CompileError
@@ -23,38 +23,47 @@ class ServiceCode:
 
     Attributes:
         folder: of its module, absolute.
+        built_for: the Triton that will run it.
+        service_path: how the repository's config names the folder, where workers find it by themselves; None: it is for
+            them where it is for us.
     """
 
     spec: ServiceSpec
     folder: Path
     snapshot: Snapshot
+    built_for: Target = Target.EMBEDDED
+    service_path: str | None = None
 
     def config(self, version: int) -> str:
         """Text of the config.pbtxt for it."""
-        plan = plan_repository(self._alone, target=Target.EMBEDDED, service_path=str(self.folder))
+        plan = self._plan()
         name = self.spec.name
         text = next(content for path, content in plan.files.items() if path.parts == (name, "config.pbtxt"))
         return for_version(text.decode(), version)
 
     def write(self, place: Path) -> None:
         """Writes the version's files."""
-        plan = plan_repository(self._alone, target=Target.EMBEDDED, service_path=str(self.folder))
+        plan = self._plan()
         for path, content in plan.files.items():
             if path.parts[0] == self.spec.name and len(path.parts) == 3:
                 (place / path.parts[2]).write_bytes(content)
         (place / SPEC_FILE).write_bytes(self.spec.document())
-        for name, content in code_files(self.folder, self.snapshot).items():
+        for name, content in self._code_files().items():
             (place / name).write_bytes(content)
 
     @property
     def digest(self) -> str:
         """As `code_digest` of the version that `write` makes."""
-        return _digest(self.spec, code_files(self.folder, self.snapshot)[CODE_FILE])
+        return _digest(self.spec, self._code_files()[CODE_FILE])
 
-    @property
-    def _alone(self) -> ServiceSpec:
+    def _code_files(self) -> dict[str, bytes]:
+        return code_files(self.folder if self.service_path is None else None, self.snapshot)
+
+    def _plan(self) -> RepositoryPlan:
         """Without its native models, which have versions of their own."""
-        return self.spec.model_copy(update={"models": ()})
+        alone = self.spec.model_copy(update={"models": ()})
+        path = str(self.folder) if self.service_path is None else self.service_path
+        return plan_repository(alone, target=self.built_for, service_path=path)
 
 
 def code_digest(version: Path) -> str:
@@ -75,7 +84,7 @@ def changed_files(version: Path, code: ServiceCode) -> set[str]:
     if not (version / CODE_FILE).is_file():
         return set()
     origin = CodeOrigin.parse((version / CODE_FILE).read_bytes())
-    if origin.folder != str(code.folder.resolve()) or origin.sources == code.snapshot.digest:
+    if origin.folder not in ("", str(code.folder.resolve())) or origin.sources == code.snapshot.digest:
         return set()
     before = _checksums((version / SOURCES_FILE).read_bytes())
     after = _checksums(code.snapshot.archive)
@@ -91,7 +100,8 @@ def source_of(version: Path) -> str:
     """Where a version's code is from, for people."""
     if not (version / CODE_FILE).is_file():
         return f"version {version.name}"
-    return f"version {version.name} of {CodeOrigin.parse((version / CODE_FILE).read_bytes()).folder}"
+    folder = CodeOrigin.parse((version / CODE_FILE).read_bytes()).folder
+    return f"version {version.name} of {folder}" if folder else f"version {version.name}"
 
 
 def prepare_repository(repository: Path, service: ServiceSpec, folder: Path) -> str | None:

@@ -4,7 +4,7 @@ from google.protobuf import json_format
 
 from orchestrator.compiler.config import config_text, parse_config
 
-__all__ = ["as_json", "for_version", "version_of"]
+__all__ = ["as_json", "for_version", "service_path_of", "version_of"]
 
 
 def for_version(text: str, version: int) -> str:
@@ -23,3 +23,8 @@ def version_of(text: str) -> int | None:
 def as_json(text: str) -> str:
     """As Triton takes it with a request to load."""
     return str(json_format.MessageToJson(parse_config(text), preserving_proto_field_name=True))
+
+
+def service_path_of(text: str) -> str:
+    """The folder of the code, as a service's config names it to workers."""
+    return str(parse_config(text).parameters["service_path"].string_value)

@@ -5,13 +5,15 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Final
 
 from orchestrator.deployment.code import ServiceCode, changed_files
+from orchestrator.deployment.configs import service_path_of
 from orchestrator.deployment.differences import kept_settings
 from orchestrator.deployment.neighbours import module_files, reached_from
 from orchestrator.deployment.plans import to_before, to_code, to_native, to_stored
-from orchestrator.deployment.serving import NativeTarget, Serving, Target
+from orchestrator.deployment.serving import NativeTarget, ServiceTarget, Serving, Target
 from orchestrator.deployment.steps import Changed, ModelStatus, Report, ServerStatus
 from orchestrator.deployment.swap import Loader, Swap, perform
 from orchestrator.errors import DeploymentError, OrchestratorError
@@ -92,6 +94,7 @@ class Deployer:
         """
         target = self.serving.own(code.spec.name)
         async with self._turn(f"the deployment of {code.spec.target}"):
+            code = self._for_engine(target, code)
             swap = await asyncio.to_thread(to_code, target, code, self.serving.serves)
             notes = await asyncio.to_thread(self._notes, code)
             changed = await self._perform([target], [swap], report)
@@ -116,12 +119,12 @@ class Deployer:
             await asyncio.to_thread(self._record, tag, "rolled back", changed)
             return await asyncio.to_thread(self._with_next_start, tag, changed)
 
-    async def status(self, url: str, pid: int) -> ServerStatus:
+    async def status(self, url: str, pid: int | None) -> ServerStatus:
         """What serves now, and what a rollback leads to.
 
         Args:
-            url: of the front-end.
-            pid: of the server's command.
+            url: of the front-end, or of the Tritons.
+            pid: of the server's command, where it is on this machine.
         """
         async with self._connect() as triton:
             index = await triton.repository_index()
@@ -137,7 +140,7 @@ class Deployer:
                     what=now.what,
                     since=now.since,
                     before=before and before.what,
-                    states={each.version: each.state for each in index if each.name == name and _tells(each)},
+                    states=_states([each for each in index if each.name == name and _tells(each)]),
                 )
             )
         serving = self.serving
@@ -145,7 +148,7 @@ class Deployer:
         return ServerStatus(
             url=url,
             pid=pid,
-            service=serving.service.name,
+            service=serving.name,
             others=others,
             reloads=serving.reloads,
             models=tuple(models),
@@ -157,8 +160,13 @@ class Deployer:
 
     def _to_version(self, target: Target, tag: Tag) -> Swap | None:
         if isinstance(target, NativeTarget):
-            return to_native(target, self._resolve(target.folder.name, tag))
+            return to_native(target, self._resolve(target.folder.name, tag), self.serving.built_for)
         return to_stored(target, tag)
+
+    def _for_engine(self, target: ServiceTarget, code: ServiceCode) -> ServiceCode:
+        """New code as it is written for the Triton that will run it."""
+        path = service_path_of(target.folder.config) if self.serving.elsewhere else None
+        return replace(code, built_for=self.serving.built_for, service_path=path)
 
     async def _perform(self, targets: Sequence[Target], swaps: Sequence[Swap | None], report: Report) -> list[Changed]:
         """All of them, or none."""
@@ -221,14 +229,15 @@ class Deployer:
 
     def _with_next_start(self, now: Tag, changed: Sequence[Changed]) -> list[Changed]:
         """With a note where a class asks for what is another version by now: the next start would serve that one."""
-        graph, service = self.serving.graph, self.serving.service
+        graph = self.serving.graph
+        next_one = f"the next {'export' if self.serving.elsewhere else 'start'} of {self.serving.name}"
         asked = [each.requested for one in graph for each in one.models if each.requested is not None]
         asked += [each.requested for one in graph for each in one.stored]
         notes = []
         with contextlib.suppress(OrchestratorError):
             for requested in dict.fromkeys(asked):
                 if Tag.of(requested).name == now.name and (then := self._find(Tag.of(requested))) != now:
-                    notes.append(f"the next start of {service.name} takes {then}, which is what {requested} means")
+                    notes.append(f"{next_one} takes {then}, which is what {requested} means")
         return [each.model_copy(update={"notes": (*each.notes, *notes)}) for each in changed]
 
     @contextlib.asynccontextmanager
@@ -247,6 +256,19 @@ class Deployer:
 def _tells(state: ModelState) -> bool:
     """Whether there is more to say of a version than that it has been unloaded."""
     return bool(state.version) and state.reason != "unloaded"
+
+
+def _states(index: Sequence[ModelState]) -> dict[str, str]:
+    """Version -> its state; with the number of machines where they differ."""
+    states: dict[str, list[str]] = {}
+    for each in index:
+        states.setdefault(each.version, []).append(each.state)
+    return {
+        version: found[0]
+        if len(set(found)) == 1
+        else ", ".join(f"{state} on {found.count(state)} of {len(found)}" for state in dict.fromkeys(found))
+        for version, found in states.items()
+    }
 
 
 def _unchanged(target: Target) -> Changed:

@@ -74,6 +74,7 @@ class ModelFolder:
         """
         with self._fresh() as fresh:
             write(fresh)
+            self._show(fresh)
             place = self.version(number)
             if place.exists():
                 os.rename(place, fresh.with_name(f"{fresh.name}.old"))
@@ -132,9 +133,16 @@ class ModelFolder:
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
 
+    def _show(self, fresh: Path) -> None:
+        """Lets those read it who may read the model's folder: a Triton in a container is another user."""
+        may = self.place.stat().st_mode & 0o055
+        for path in (fresh, *fresh.rglob("*")):
+            path.chmod(path.stat().st_mode | (may if path.is_dir() else may & 0o044))
+
     def _write(self, name: str, content: bytes) -> None:
         with self._fresh() as fresh:
             (fresh / name).write_bytes(content)
+            self._show(fresh)
             os.rename(fresh / name, self.place / name)
 
 

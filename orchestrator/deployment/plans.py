@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
@@ -22,8 +23,11 @@ from orchestrator.worker.source import CODE_FILE
 __all__ = ["to_before", "to_code", "to_native", "to_stored"]
 
 
-def to_native(target: NativeTarget, resolved: Resolved) -> Swap | None:
+def to_native(target: NativeTarget, resolved: Resolved, built_for: Engine = Engine.EMBEDDED) -> Swap | None:
     """Another version of a native model; None where it serves already.
+
+    Args:
+        built_for: the Triton that will run it.
 
     Raises:
         DeploymentError: it does not take and give the same.
@@ -35,7 +39,7 @@ def to_native(target: NativeTarget, resolved: Resolved) -> Swap | None:
     if differences:
         raise DeploymentError(f"{fresh.tag} cannot stand in for {now.tag}: {'; '.join(differences)}")
     fresh = fresh.model_copy(update={"name": now.name, "options": now.options})
-    plan = plan_model(fresh, resolved.files, Engine.EMBEDDED)
+    plan = plan_model(fresh, resolved.files, built_for)
     root = PurePosixPath(now.name)
     history = target.history()
     served = Served(
@@ -107,6 +111,7 @@ def to_code(target: ServiceTarget, code: ServiceCode, serves: Mapping[str, Servi
     """New code of a service; None where it is the code that serves.
 
     Args:
+        code: for the Triton that will run it.
         serves: all services of the server by name, each as it serves now.
 
     Raises:
@@ -130,7 +135,7 @@ def to_code(target: ServiceTarget, code: ServiceCode, serves: Mapping[str, Servi
             hint="start the server with --working-dir naming the folder of the module",
         )
     number = history.highest + 1
-    fresh = _beside(ServiceCode(fresh_spec, code.folder, code.snapshot), old)
+    fresh = _beside(replace(code, spec=fresh_spec), old)
     served = Served(
         version=number,
         what=f"version {number} of {code.folder}",
@@ -149,8 +154,7 @@ def _beside(code: ServiceCode, old: ServiceSpec) -> ServiceCode:
     pins = {ref.requested: ref for ref in old.stored}
     stored = tuple(pins.get(ref.requested, ref) for ref in code.spec.stored)
     kept = {name: getattr(old, name) for name in ServiceConfig.model_fields if name not in WITH_CODE}
-    spec = code.spec.model_copy(update={**kept, "models": old.models, "stored": stored})
-    return ServiceCode(spec, code.folder, code.snapshot)
+    return replace(code, spec=code.spec.model_copy(update={**kept, "models": old.models, "stored": stored}))
 
 
 def to_before(target: Target, name: str) -> Swap:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from orchestrator.compiler import Target as Engine
 from orchestrator.deployment.code import code_digest, source_of
 from orchestrator.deployment.folder import ModelFolder
 from orchestrator.deployment.history import History, Served
@@ -94,17 +95,28 @@ class Serving:
         service: as it was started.
         reloads: the server takes new code by itself (`--reload`).
         others: the services that it reaches and that are served with it, dependencies before their callers.
+        native: names of models of services that are not known here.
+        built_for: the Triton that reads the repository.
+        elsewhere: it is on other machines, which have the folders of our code at places of their own.
     """
 
     repository: Path
-    service: ServiceSpec
+    service: ServiceSpec | None
     reloads: bool = False
     others: tuple[ServiceSpec, ...] = ()
+    native: tuple[str, ...] = ()
+    built_for: Engine = Engine.EMBEDDED
+    elsewhere: bool = False
+
+    @property
+    def name(self) -> str:
+        """The service's; where only its models are known, the repository's."""
+        return self.service.name if self.service is not None else self.repository.name
 
     @property
     def graph(self) -> tuple[ServiceSpec, ...]:
         """All services as they were started, dependencies before their callers."""
-        return (*self.others, self.service)
+        return self.others if self.service is None else (*self.others, self.service)
 
     @property
     def serves(self) -> Mapping[str, ServiceSpec]:
@@ -115,7 +127,7 @@ class Serving:
     @property
     def targets(self) -> tuple[Target, ...]:
         """All Triton models whose versions can move."""
-        native = dict.fromkeys(spec.name for service in self.graph for spec in service.models)
+        native = dict.fromkeys((*self.native, *(spec.name for service in self.graph for spec in service.models)))
         workers = [service.name for service in self.graph if service.placement is Placement.TRITON]
         found: list[Target] = [NativeTarget(ModelFolder(self.repository, name)) for name in native]
         found += [ServiceTarget(ModelFolder(self.repository, name)) for name in workers]
@@ -126,7 +138,7 @@ class Serving:
         """Raises: DeploymentError where the versions of this server are not to be moved from outside."""
         if self.reloads:
             raise DeploymentError(
-                f"{self.service.name} is served with --reload, which takes new code and models by itself",
+                f"{self.name} is served with --reload, which takes new code and models by itself",
                 hint="start it without --reload to deploy versions",
             )
 
@@ -148,8 +160,8 @@ class Serving:
         found = [target for target in self.targets if name in target.stored]
         if not found:
             used = sorted({each for target in self.targets for each in target.stored})
-            hint = f"it serves {', '.join(used)}" if used else f"{self.service.name} uses no stored model"
-            raise DeploymentError(f"{self.service.name} does not use a stored model {name!r}", hint=hint)
+            hint = f"it serves {', '.join(used)}" if used else f"{self.name} uses no stored model"
+            raise DeploymentError(f"{self.name} does not use a stored model {name!r}", hint=hint)
         return found
 
     def of_name(self, name: str) -> Sequence[Target]:

@@ -97,15 +97,15 @@ class ServerStatus(Frozen):
     """One server.
 
     Attributes:
-        url: of its front-end.
-        pid: of its command.
+        url: of its front-end; where there may be several that we do not know, of its Tritons.
+        pid: of its command; None where it is on other machines.
         service: that it was started with.
         others: names of the services that this one reaches and that are served with it.
         reloads: it takes new code by itself, and is not to be deployed to.
     """
 
     url: str
-    pid: int
+    pid: int | None
     service: str
     others: tuple[str, ...] = ()
     reloads: bool = False

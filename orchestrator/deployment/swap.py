@@ -23,7 +23,10 @@ _BUSY: Final = frozenset({"READY", "UNLOADING", "LOADING"})
 
 
 class Loader(Protocol):
-    """What a deployment asks of Triton; `triton.Control` is one."""
+    """What a deployment asks of Triton; `triton.Control` is one, `triton.fleet.Fleet` stands for several.
+
+    A model is loaded everywhere or nowhere, and each machine tells of each version that any of them knows.
+    """
 
     async def load_model(self, name: str, config_json: str | None = None) -> None: ...
     async def repository_index(self) -> tuple[ModelState, ...]: ...
@@ -114,10 +117,11 @@ async def perform(swap: Swap, triton: Loader, report: Report, *, turns: Turns, d
 
 
 async def _confirm(triton: Loader, name: str, version: int) -> None:
-    states = {each.version: each for each in await triton.repository_index() if each.name == name}
-    found = states.get(str(version))
-    if found is None or found.state != "READY":
-        state = f"{found.state} {found.reason}".strip() if found else "not there"
+    index = await triton.repository_index()
+    found = [each for each in index if (each.name, each.version) == (name, str(version))]
+    wrong = next((each for each in found if each.state != "READY"), None)
+    if wrong is not None or not found:
+        state = f"{wrong.state} {wrong.reason}".strip() if wrong else "not there"
         raise DeploymentError(f"Triton has loaded version {version} of {name}, and says that it is {state}")
 
 
@@ -137,8 +141,8 @@ async def _return(swap: Swap, triton: Loader) -> None:
 async def _drained(triton: Loader, name: str, version: int, within_s: float) -> bool:
     end = time.monotonic() + within_s
     while True:
-        states = {each.version: each.state for each in await triton.repository_index() if each.name == name}
-        if states.get(str(version)) not in _BUSY:
+        index = await triton.repository_index()
+        if not any((each.name, each.version) == (name, str(version)) and each.state in _BUSY for each in index):
             return True
         if time.monotonic() > end:
             return False

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from orchestrator.errors import ServerProcessError, SettingsError
 
 if TYPE_CHECKING:
+    from docker.client import DockerClient
     from docker.models.containers import Container
-
-    from docker import DockerClient
 
 __all__ = ["CPU_IMAGE", "GPU_IMAGE", "TritonContainer"]
 
@@ -45,6 +44,7 @@ class TritonContainer:
         self._image = image
         self._gpu = gpu
         self._shm_bytes = shm_bytes
+        self._stop_s = 10
         self._client: DockerClient | None = None
         self._container: Container | None = None
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -66,16 +66,16 @@ class TritonContainer:
             SettingsError: there is no engine that we may use, or no such image, or it cannot give us a GPU.
             ServerProcessError: the container does not start.
         """
+        from docker.client import DockerClient
         from docker.errors import APIError, DockerException, ImageNotFound
 
-        import docker
-
         try:
-            self._client = docker.from_env()
+            self._client = DockerClient.from_env()
             self._client.ping()
         except DockerException as error:
             raise _no_engine(error) from error
         _remove_orphans(self._client)
+        self._stop_s = stop_s
         try:
             self._client.images.get(self._image)
         except ImageNotFound as error:
@@ -87,7 +87,7 @@ class TritonContainer:
         for left in reversed(range(_TRIES)):
             port = _free_pair()
             try:
-                self._container = self._run(port, repository, service, env, stop_s)
+                self._container = self._run(port, repository, service, env)
                 break
             except APIError as error:
                 self._drop()
@@ -122,7 +122,7 @@ class TritonContainer:
             from docker.errors import DockerException
 
             with contextlib.suppress(DockerException):
-                self._container.stop()
+                self._container.stop(timeout=self._stop_s)
             self._drop()
         if self._client is not None:
             self._client.close()
@@ -136,7 +136,7 @@ class TritonContainer:
     ) -> None:
         self.stop()
 
-    def _run(self, port: int, repository: Path, service: Path, env: Mapping[str, str], stop_s: int) -> "Container":
+    def _run(self, port: int, repository: Path, service: Path, env: Mapping[str, str]) -> "Container":
         from docker.types import DeviceRequest
 
         assert self._client is not None
@@ -157,7 +157,6 @@ class TritonContainer:
             tmpfs={"/tmp": "mode=1777,size=256m"},  # noqa: S108  # the container's own
             shm_size=self._shm_bytes,
             restart_policy={"Name": "on-failure"},
-            stop_timeout=stop_s,
             device_requests=[DeviceRequest(count=-1, capabilities=[["gpu"]])] if self._gpu else None,
         )
         self._container.start()

@@ -22,10 +22,12 @@ from orchestrator.engine.loops import warn_on_loop
 from orchestrator.engine.origin import request_id_of
 from orchestrator.errors import CallCancelled, CallError
 from orchestrator.sdk import ApiBinding, Definition
+from orchestrator.sdk.outgoing import count_calls
 from orchestrator.spec import SPEC_FILE, ServiceSpec
 from orchestrator.tracing import start_tracing, stop_tracing
 from orchestrator.worker.bls import MODEL_CALLS, BlockingBlsBackend, BlsBackend, BlsCalls, BlsModels
 from orchestrator.worker.bls_answers import HELD_PARAMETER, Answers
+from orchestrator.worker.call_counts import CallCounts
 from orchestrator.worker.concurrent import Concurrent
 from orchestrator.worker.executor import Answer, Check, Executor, Invoke, Prepared, WorkerCall, drive, run_now
 from orchestrator.worker.faults import fault_of
@@ -50,6 +52,7 @@ class TritonPythonModel:
     """One worker: one instance of the user's class."""
 
     _many: "_Many | None" = None
+    _counts: CallCounts | None = None
 
     def initialize(self, args: dict[str, str]) -> None:
         """Loads the service; whatever this raises, Triton reports as the reason that the model did not load."""
@@ -75,6 +78,8 @@ class TritonPythonModel:
             self._invoke = self._reported(run_now(self._running.instance))
         if calls is not None:
             calls.start()
+            self._counts = CallCounts(spec.name)
+            count_calls(self._counts)
         if spec.resources.memory_limit_bytes is not None:
             threads = spec.threads + (MODEL_CALLS if calls else 0)
             limit_memory(spec.name, spec.resources.memory_limit_bytes, threads=threads)
@@ -122,6 +127,8 @@ class TritonPythonModel:
             if self._calls is not None:
                 self._calls.stop()
             run_to_end(self._running.shutdown())
+        if self._counts is not None:
+            self._counts.close()
         stop_tracing()
 
     def _reported(self, invoke: Invoke) -> Invoke:
