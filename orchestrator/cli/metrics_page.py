@@ -129,7 +129,10 @@ class _Between:
         """Ours and Triton's are the same ones, seen from two places; neither sees all."""
         http = self._ours("requests_total", "service", lambda labels: labels["status"].startswith(_SERVER_ERROR))
         harmless = _NO_FAULTS | _CALLERS_FAULTS
-        called = self._ours("dependency_calls_total", "service", lambda labels: labels["outcome"] not in harmless)
+        called = sum(
+            self._ours(series, "service", lambda labels: labels["outcome"] not in harmless)
+            for series in ("dependency_calls_total", "worker_calls_total")
+        )
         return max(http + called, self._engine("nv_inference_request_failure"))
 
     def _in_flight(self) -> int:

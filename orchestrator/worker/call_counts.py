@@ -10,27 +10,28 @@ import triton_python_backend_utils as pb_utils
 __all__ = ["CallCounts"]
 
 _EVERY_S: Final = 1.0
-_CALLS: Final = "orchestrator_worker_calls_total"
-_SECONDS: Final = "orchestrator_worker_call_seconds_total"
+_END_S: Final = 2.0
+_CALLS: Final = "worker_calls_total"
+_SECONDS: Final = "worker_call_seconds_total"
 
 
 class CallCounts:
     """Counts calls (implements `sdk.outgoing.CallObserver`). Triton hears of them once a second: telling it takes as long as a call.
 
     Args:
-        caller: the model that makes them.
+        namespace: that the series' names begin with.
+        caller: the service that makes them. Its workers share one counter, which outlives any of them.
     """
 
-    def __init__(self, caller: str) -> None:
+    def __init__(self, namespace: str, caller: str) -> None:
         counter = pb_utils.MetricFamily.COUNTER
         self._caller = caller
         self._families = {
-            _CALLS: pb_utils.MetricFamily(
-                name=_CALLS, description="Calls that workers made of services and models.", kind=counter
-            ),
-            _SECONDS: pb_utils.MetricFamily(
-                name=_SECONDS, description="From such calls to their answers, all together.", kind=counter
-            ),
+            name: pb_utils.MetricFamily(name=f"{namespace}_{name}", description=said, kind=counter)
+            for name, said in (
+                (_CALLS, "Calls that services in Triton made of services and models."),
+                (_SECONDS, "From such calls to their answers, all together."),
+            )
         }
         self._metrics: dict[tuple[str, ...], Any] = {}
         self._waiting: defaultdict[tuple[str, ...], float] = defaultdict(float)
@@ -45,9 +46,9 @@ class CallCounts:
             self._waiting[_SECONDS, target, api] += seconds
 
     def close(self) -> None:
-        """Tells the rest."""
+        """Tells the rest, if Triton still listens."""
         self._over.set()
-        self._thread.join()
+        self._thread.join(_END_S)
 
     def _tell(self) -> None:
         while not self._over.wait(_EVERY_S):
@@ -65,5 +66,7 @@ class CallCounts:
         if key not in self._metrics:
             family, target, api, *outcome = key
             labels = {"caller": self._caller, "service": target, "api": api}
-            self._metrics[key] = self._families[family].Metric(labels=labels | ({"outcome": outcome[0]} if outcome else {}))
+            self._metrics[key] = self._families[family].Metric(
+                labels=labels | ({"outcome": outcome[0]} if outcome else {})
+            )
         return self._metrics[key]

@@ -78,7 +78,7 @@ class TritonPythonModel:
             self._invoke = self._reported(run_now(self._running.instance))
         if calls is not None:
             calls.start()
-            self._counts = CallCounts(spec.name)
+            self._counts = CallCounts(spec.metrics.namespace, spec.name)
             count_calls(self._counts)
         if spec.resources.memory_limit_bytes is not None:
             threads = spec.threads + (MODEL_CALLS if calls else 0)

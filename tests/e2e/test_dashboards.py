@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.composed import place_composed
-from tests.e2e.serving import SERVICES, Serving
+from tests.e2e.serving import SERVICES, Serving, eventually
 from tests.promql import named, queries
 
 pytestmark = pytest.mark.e2e
@@ -43,6 +43,8 @@ def worked(tmp_path: Path) -> dict[str, set[str]]:
         with ThreadPoolExecutor(8) as pool:
             statuses = set(pool.map(lambda x: http.post("/through", json={"x": x}).status_code, range(32)))
         assert {200} < statuses, "some have to be refused"
+        # What workers count, Triton hears of once a second.
+        assert eventually(lambda: "orchestrator_worker_calls_total{" in http.get("/metrics").text, 10)
         return labels_on(http.get("/metrics").text)
 
 

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.composed import place_composed
-from tests.e2e.serving import SERVICES, Serving
+from tests.e2e.serving import SERVICES, Serving, eventually
 
 pytestmark = pytest.mark.e2e
 CALLS = 60
@@ -60,3 +60,35 @@ def test_what_processes_do_is_one_sum(workers: int, tmp_path: Path) -> None:
         assert workers * 20e6 < found["frontend_memory_bytes",] < sum(used)
         again = samples(server.url)
         assert again["frontend_cpu_seconds_total",] >= found["frontend_cpu_seconds_total",]
+
+
+def test_calls_between_services_in_triton_are_counted_and_outlive_a_worker(tmp_path: Path) -> None:
+    shutil.copy(SERVICES / "traced.py", place_composed(tmp_path))
+    with (
+        Serving("traced:RootInTriton", "--set", "workers=2", working_dir=tmp_path) as server,
+        httpx2.Client(base_url=server.url, trust_env=False, timeout=60) as http,
+    ):
+
+        def counted(*labels: str) -> float:
+            return samples(server.url).get(("worker_calls_total", *labels), 0)
+
+        for number in range(CALLS):
+            assert http.post("/through", json={"x": number}).status_code == 200
+        assert http.post("/fail", json={"how": "fault"}).status_code == 500
+        assert eventually(lambda: counted("", "Leaf", "ok", "Leaf.both") == 2 * CALLS, 10)
+        assert counted("twice", "RootInTriton", "ok", "Middle") == CALLS
+        assert counted("add", "Middle", "ok", "Leaf") == 2 * CALLS
+        assert counted("fail", "Middle", "service_fault", "Leaf") == 1
+        seconds = samples(server.url)
+        inner = seconds["worker_call_seconds_total", "add", "Middle", "Leaf"]
+        assert 0 < inner < seconds["worker_call_seconds_total", "twice", "RootInTriton", "Middle"]
+        workers = [each for each in server.family() if any("/Middle/1/" in word for word in each.cmdline())]
+        assert len(workers) == 2
+        workers[0].kill()
+        assert eventually(lambda: http.post("/through", json={"x": 1}).status_code == 200, 20)
+        answered = CALLS + 1
+        assert eventually(lambda: counted("twice", "RootInTriton", "ok", "Middle") == answered, 10)
+        assert eventually(lambda: "whole again" in server.log, 20)
+        assert http.post("/through", json={"x": 1}).status_code == 200
+        assert eventually(lambda: counted("twice", "RootInTriton", "ok", "Middle") == answered + 1, 10)
+        assert server.stop() == 0
