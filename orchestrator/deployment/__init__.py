@@ -2,6 +2,8 @@
 
 from orchestrator.deployment.code import ServiceCode, prepare_repository
 from orchestrator.deployment.deployer import Deployer
+from orchestrator.deployment.lock import alone_in
+from orchestrator.deployment.repository import keep_code, pin, serving_in, versions_in
 from orchestrator.deployment.serving import Serving, check_placement
 from orchestrator.deployment.steps import Changed, ModelStatus, Report, ServerStatus, Step, StepDone
 
@@ -15,6 +17,11 @@ __all__ = [
     "Serving",
     "Step",
     "StepDone",
+    "alone_in",
     "check_placement",
+    "keep_code",
+    "pin",
     "prepare_repository",
+    "serving_in",
+    "versions_in",
 ]

@@ -140,7 +140,7 @@ class Deployer:
                     what=now.what,
                     since=now.since,
                     before=before and before.what,
-                    states=_states([each for each in index if each.name == name and _tells(each)]),
+                    states=_states([each for each in index if each.name == name]),
                 )
             )
         serving = self.serving
@@ -255,20 +255,17 @@ class Deployer:
 
 def _tells(state: ModelState) -> bool:
     """Whether there is more to say of a version than that it has been unloaded."""
-    return bool(state.version) and state.reason != "unloaded"
+    return bool(state.version) and bool(state.state) and state.reason != "unloaded"
 
 
 def _states(index: Sequence[ModelState]) -> dict[str, str]:
     """Version -> its state; with the number of machines where they differ."""
-    states: dict[str, list[str]] = {}
-    for each in index:
-        states.setdefault(each.version, []).append(each.state)
-    return {
-        version: found[0]
-        if len(set(found)) == 1
-        else ", ".join(f"{state} on {found.count(state)} of {len(found)}" for state in dict.fromkeys(found))
-        for version, found in states.items()
-    }
+    found = {}
+    for version in dict.fromkeys(each.version for each in index if _tells(each)):
+        states = [each.state or "missing" for each in index if each.version == version]
+        counts = [f"{state} on {states.count(state)} of {len(states)}" for state in dict.fromkeys(states)]
+        found[version] = states[0] if len(counts) == 1 else ", ".join(counts)
+    return found
 
 
 def _unchanged(target: Target) -> Changed:

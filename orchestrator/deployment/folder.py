@@ -8,7 +8,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -80,6 +80,15 @@ class ModelFolder:
                 os.rename(place, fresh.with_name(f"{fresh.name}.old"))
             os.rename(fresh, place)
         self.sweep()
+
+    def add(self, number: int, files: Mapping[str, bytes]) -> None:
+        """Puts more files into a version's folder, the last one first: what the first one tells of is there before it."""
+        with self._fresh() as fresh:
+            for name, content in files.items():
+                (fresh / name).write_bytes(content)
+            self._show(fresh)
+            for name in reversed(list(files)):
+                os.rename(fresh / name, self.version(number) / name)
 
     def discard(self, number: int) -> None:
         """Removes a version's folder; it must not serve."""

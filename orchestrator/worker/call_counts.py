@@ -1,4 +1,4 @@
-"""The calls that a worker makes, on Triton's own page of metrics. Only in its stub process: `triton_python_backend_utils` is there."""
+"""The calls that a worker makes, on Triton's page of metrics. Only in its stub process: `triton_python_backend_utils` is there."""
 
 import contextlib
 import threading
@@ -16,7 +16,7 @@ _SECONDS: Final = "worker_call_seconds_total"
 
 
 class CallCounts:
-    """Counts calls (implements `sdk.outgoing.CallObserver`). Triton hears of them once a second: telling it takes as long as a call.
+    """Counts calls (implements `sdk.outgoing.CallObserver`). Triton hears of them once a second: each word to it takes its time.
 
     Args:
         namespace: that the series' names begin with.

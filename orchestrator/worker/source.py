@@ -13,7 +13,7 @@ __all__ = ["CODE_FILE", "SERVICE_PATH_VARIABLE", "SOURCES_FILE", "CodeOrigin", "
 SERVICE_PATH_VARIABLE: Final = "ORCHESTRATOR_SERVICE_PATH"
 """Environment of Triton: the folder of the user's code; it goes before what the exported config says."""
 CODE_FILE: Final = "code.json"
-"""In a version's folder: a `CodeOrigin`; it goes before the variable, where it names a folder. An exported repository has none."""
+"""In a version's folder: a `CodeOrigin`; the folder that it names goes before the variable. An exported repository has none."""
 SOURCES_FILE: Final = "sources.zip"
 
 

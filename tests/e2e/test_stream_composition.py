@@ -156,8 +156,8 @@ def test_a_relay_keeps_up_with_the_stream_alone() -> None:
                 f"\n{name}: {chunks:.0f} chunks a second, {chunks / median['Maker']:.2f} of the single stream's", end=""
             )
         for name, chunks in median.items():
-            # In sync code each chunk changes threads, twice on the front-end: 0.3 to 0.4 measured, and 0.6 to 0.75 in async.
-            assert chunks > (0.1 if "Sync" in name else 0.25) * median["Maker"]
+            # In sync code each chunk changes threads, twice on the front-end: 0.1 to 0.4 measured, and 0.5 to 0.75 in async.
+            assert chunks > (0.04 if "Sync" in name else 0.25) * median["Maker"]
 
     with contextlib.ExitStack() as stack:
         asyncio.run(run({name: stack.enter_context(Serving(f"relaying:{name}")) for name in ("Maker", *RELAYS)}))
