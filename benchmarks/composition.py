@@ -1,4 +1,4 @@
-"""What a composite of three services costs beside the same three Triton models called by hand: `python -m benchmarks.composition`.
+"""What a composite of three services costs beside the same three models called by hand: `python -m benchmarks.composition`.
 
 By hand means `tritonclient`, as its users write it. See README.md.
 """

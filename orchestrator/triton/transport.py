@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2
 
+from orchestrator.engine.answers import ANSWERS_PARAMETER, HELD_PARAMETER, Listener, chunks_of, drained, receive
 from orchestrator.engine.backend import InferRequest, InferResponse, RunsOn
 from orchestrator.engine.board import CallBoard
 from orchestrator.errors import BackendUnavailable, CallError, DeadlineExceeded
@@ -22,7 +23,6 @@ from orchestrator.triton.faults import from_status
 from orchestrator.triton.http_calls import HttpCalls
 from orchestrator.triton.http_messages import has_path
 from orchestrator.triton.messages import decode_response, encode_request, parse_response
-from orchestrator.worker.bls_answers import ANSWERS_PARAMETER, HELD_PARAMETER, Listener, chunks_of, drained, receive
 
 __all__ = ["TritonBackend"]
 
@@ -116,7 +116,7 @@ class TritonBackend:
             connection.leave(number)
 
     async def _stream_directly(self, request: InferRequest) -> AsyncGenerator[InferResponse, None]:
-        """The same past Triton, which would keep every answer until the end (`worker/bls_answers.py`)."""
+        """The same past Triton, which would keep every answer until the end (`engine/answers.py`)."""
         connection = self._open()
         number = connection.enter()
         end = None if request.timeout_s is None else time.monotonic() + request.timeout_s
@@ -269,7 +269,7 @@ class _Connection:
             self._board.consumed(number, parts)
 
     async def received(self, connected: socket.socket, end: float | None) -> bytes:
-        """As `bls_answers.receive`, until this is closed.
+        """As `engine.answers.receive`, until this is closed.
 
         Raises:
             DeadlineExceeded: the caller's time is over.

@@ -10,13 +10,13 @@ from concurrent.futures import CancelledError, Future
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from orchestrator.engine.answers import chunks_of, drained, receive, wait_readable
 from orchestrator.engine.backend import InferRequest, InferResponse, RunsOn, Tensors
 from orchestrator.engine.models import of_model
 from orchestrator.errors import BackendUnavailable, CallError, DeadlineExceeded
 from orchestrator.formats import from_triton, to_triton
 from orchestrator.sdk.native import refuse_at_start, refuse_on_loop
 from orchestrator.spec import NativeModelSpec
-from orchestrator.worker.bls_answers import chunks_of, drained, receive, wait_readable
 from orchestrator.worker.bls_calls import MODEL_CALLS, BlsCalls
 
 __all__ = ["MODEL_CALLS", "BlockingBlsBackend", "BlsBackend", "BlsCalls", "BlsModels"]

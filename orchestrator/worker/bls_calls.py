@@ -14,13 +14,13 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from orchestrator.engine.answers import ANSWERS_PARAMETER, Listener
 from orchestrator.engine.backend import InferRequest, Tensors
 from orchestrator.engine.board import BOARD_VARIABLE, CallBoard
 from orchestrator.engine.faults import WORKER_DIED, error_of_status
 from orchestrator.engine.heartbeat import SERVER_ID_VARIABLE, was_begun
 from orchestrator.engine.lifetime import CALL_PARAMETER
 from orchestrator.errors import BackendUnavailable, ServiceFault
-from orchestrator.worker.bls_answers import ANSWERS_PARAMETER, Listener
 
 __all__ = ["MODEL_CALLS", "BlsCalls"]
 
@@ -128,7 +128,7 @@ class BlsCalls:
             number: the call's on the cancel board; 0 where it is on none.
 
         Returns:
-            Where its frames arrive (`bls_frames.py`); does not block. An end without the last frame: the worker has died.
+            Where its frames arrive (`engine/frames.py`); does not block. An end without the last frame: the worker has died.
 
         Raises:
             CallError: see `Backend`.

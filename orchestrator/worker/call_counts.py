@@ -1,4 +1,4 @@
-"""The calls that a worker makes, on Triton's page of metrics. Only in its stub process: `triton_python_backend_utils` is there."""
+"""The calls that a worker makes, on Triton's page of metrics. Only in its stub process: there is `triton_python_backend_utils`."""
 
 import contextlib
 import threading

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import triton_python_backend_utils as pb_utils
 
+from orchestrator.engine.answers import HELD_PARAMETER, Answers
 from orchestrator.engine.backend import Backend
 from orchestrator.engine.board import BOARD_VARIABLE, BoardReader
 from orchestrator.engine.composition import BackendService, Run
@@ -26,11 +27,10 @@ from orchestrator.sdk.outgoing import count_calls
 from orchestrator.spec import SPEC_FILE, ServiceSpec
 from orchestrator.tracing import start_tracing, stop_tracing
 from orchestrator.worker.bls import MODEL_CALLS, BlockingBlsBackend, BlsBackend, BlsCalls, BlsModels
-from orchestrator.worker.bls_answers import HELD_PARAMETER, Answers
 from orchestrator.worker.call_counts import CallCounts
 from orchestrator.worker.concurrent import Concurrent
 from orchestrator.worker.executor import Answer, Check, Executor, Invoke, Prepared, WorkerCall, drive, run_now
-from orchestrator.worker.faults import fault_of
+from orchestrator.worker.faults import error_text, fault_of
 from orchestrator.worker.flow import Flow
 from orchestrator.worker.instance import load_definition
 from orchestrator.worker.limits import die_first, limit_memory
@@ -316,7 +316,7 @@ class _Many:
         except Exception as error:  # noqa: BLE001  # whatever it is, the call must have its end
             ended = fault_of(error, self._running.definition.spec.name, [request_id])
         try:
-            await answers.end(ended, within_s=within_s)
+            await answers.end(None if ended is None else error_text(ended), within_s=within_s)
         finally:
             if held is not None:
                 held.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)

@@ -76,7 +76,8 @@ import numpy
 import triton_python_backend_utils as pb_utils
 from pathlib import Path
 from orchestrator.errors import CallCancelled, CallError, RequestFailed
-from orchestrator.worker.bls_answers import Answers
+from orchestrator.engine.answers import Answers
+from orchestrator.worker.faults import error_text
 from orchestrator.worker.stub import error_response
 
 class TritonPythonModel:
@@ -119,7 +120,7 @@ class TritonPythonModel:
                     await asyncio.sleep(how["sleep_us"] / 1e6)
             await answers.end()
         except CallError as error:
-            await answers.end(error)
+            await answers.end(error_text(error))
         if how.get("mark"):
             Path(how["mark"]).write_text(str(index))
 """

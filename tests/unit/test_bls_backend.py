@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrator.engine.answers import ANSWERS_PARAMETER, Answers
 from orchestrator.engine.backend import InferRequest
 from orchestrator.engine.board import BOARD_VARIABLE, BoardReader, create_board
 from orchestrator.engine.heartbeat import SERVER_ID_VARIABLE
 from orchestrator.engine.lifetime import CALL_PARAMETER
 from orchestrator.errors import BackendUnavailable, DeadlineExceeded, ServiceFault
-from orchestrator.worker.bls_answers import ANSWERS_PARAMETER, Answers
 from orchestrator.worker.executor import drive
 
 REQUEST = InferRequest("m", {"x": np.zeros(1)}, {"a": 1})

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from orchestrator.engine.answers import ANSWERS_PARAMETER, Answers, Listener, wait_readable
+from orchestrator.engine.frames import End, FrameReader
 from orchestrator.errors import CallCancelled, InvalidInput, RequestFailed, ServiceFault
-from orchestrator.worker.bls_answers import ANSWERS_PARAMETER, Answers, Listener, wait_readable
-from orchestrator.worker.bls_frames import End, FrameReader
+from orchestrator.worker.faults import error_text
 
 CHUNK = {"x": np.zeros(10_000)}
 
@@ -53,7 +54,7 @@ def test_chunks_and_the_end_arrive(ends: tuple[Answers, socket.socket]) -> None:
 
 def test_an_error_is_the_end(ends: tuple[Answers, socket.socket]) -> None:
     answers, connected = ends
-    asyncio.run(answers.end(RequestFailed("no tea", status=418)))
+    asyncio.run(answers.end(error_text(RequestFailed("no tea", status=418))))
     (end,) = frames(connected)
     assert isinstance(end, End)
     assert end.error is not None
@@ -154,7 +155,7 @@ def test_a_send_that_was_cancelled_leaves_whole_frames(ends: tuple[Answers, sock
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
         found = asyncio.create_task(asyncio.to_thread(frames, connected))
-        await answers.end(RequestFailed("no tea", status=418))
+        await answers.end(error_text(RequestFailed("no tea", status=418)))
         *chunks, end = await found
         assert len(chunks) == sent + 1  # the one that was cancelled in its middle
         assert isinstance(end, End)

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from orchestrator.engine.backend import text_tensor
-from orchestrator.worker.bls_frames import End, FrameReader, chunk_frame, end_frame
+from orchestrator.engine.frames import End, FrameReader, chunk_frame, end_frame
 
 DTYPES = st.sampled_from(
     [np.dtype(kind) for kind in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")]

@@ -26,16 +26,14 @@ from typing import Any, Final, Self
 from numpy.typing import NDArray
 
 from orchestrator.engine.faults import error_of_status
+from orchestrator.engine.frames import End, FrameReader, chunk_frame, end_frame
 from orchestrator.errors import (
     BackendUnavailable,
     CallCancelled,
-    CallError,
     DeadlineExceeded,
     InvalidInput,
     ServiceFault,
 )
-from orchestrator.worker.bls_frames import End, FrameReader, chunk_frame, end_frame
-from orchestrator.worker.faults import error_text
 
 __all__ = [
     "ANSWERS_PARAMETER",
@@ -121,16 +119,17 @@ class Answers:
         except OSError as error:
             raise CallCancelled("the caller has gone") from error
 
-    async def end(self, error: CallError | None = None, *, within_s: float | None = None) -> None:
+    async def end(self, error: str | None = None, *, within_s: float | None = None) -> None:
         """Ends the stream, also for a caller who has gone.
 
         Args:
+            error: of the worker's, in the text that Triton would carry (`engine/faults.py`).
             within_s: how long to wait for a caller who does not read; None for as long as that takes.
         """
         try:
             with contextlib.suppress(OSError):
                 async with asyncio.timeout(within_s):
-                    await self._send(end_frame(None if error is None else error_text(error)))
+                    await self._send(end_frame(error))
         finally:
             self.close()
 
