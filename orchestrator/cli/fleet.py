@@ -21,6 +21,7 @@ from orchestrator.deployment import (
     versions_in,
 )
 from orchestrator.deployment.code import ServiceCode
+from orchestrator.deployment.configs import as_json
 from orchestrator.deployment.folder import ModelFolder
 from orchestrator.deployment.serving import NativeTarget
 from orchestrator.errors import DefinitionError, DeploymentError, SettingsError, StoreError
@@ -98,12 +99,15 @@ class FarTritons:
 
     @contextlib.asynccontextmanager
     async def _fleet(self) -> AsyncGenerator[Fleet, None]:
-        async with Fleet(self.addresses, skip_silent=self.skip_silent) as fleet:
+        async with Fleet(self.addresses, self._on_disk, skip_silent=self.skip_silent) as fleet:
             for address in fleet.silent:
                 note(
                     f"grpc://{address} does not answer and is left out; it takes what the repository says when it starts"
                 )
             yield fleet
+
+    def _on_disk(self, model: str) -> str:
+        return as_json(ModelFolder(self.repository, model).config)
 
     def _deployer(self, serving: Serving, fleet: Fleet) -> Deployer:
         return Deployer(

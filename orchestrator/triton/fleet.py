@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -21,6 +22,7 @@ class Fleet:
 
     Args:
         addresses: `host:port` each; a name may stand for several machines.
+        on_disk: gives a model's config as the disk has it, as JSON.
         skip_silent: goes on without machines that do not answer.
         connect: makes the connection to one: (`host:port`).
 
@@ -29,9 +31,15 @@ class Fleet:
     """
 
     def __init__(
-        self, addresses: Sequence[str], *, skip_silent: bool = False, connect: Callable[[str], Control] = Control
+        self,
+        addresses: Sequence[str],
+        on_disk: Callable[[str], str],
+        *,
+        skip_silent: bool = False,
+        connect: Callable[[str], Control] = Control,
     ) -> None:
         self._addresses = addresses
+        self._on_disk = on_disk
         self._skip_silent = skip_silent
         self._connect = connect
         self._members: dict[str, Control] = {}
@@ -73,7 +81,9 @@ class Fleet:
         if not failed:
             return
         took = [address for address, error in outcomes.items() if error is None]
-        back = await self._each(lambda control: control.load_model(name), took)
+        # By the config itself: without one Triton loads nothing where no file has changed since it was given another.
+        disk = self._on_disk(name)
+        back = await self._each(lambda control: control.load_model(name, disk), took)
         stuck = [address for address, error in back.items() if error is not None]
         address, error = next(iter(failed.items()))
         also = f"; also at {', '.join(list(failed)[1:])}" if len(failed) > 1 else ""
@@ -117,7 +127,7 @@ class Fleet:
             ServerProcessError: one of them cannot.
         """
         lines: list[str] = []
-        outcomes = await self._each_by_address(lambda address, control: _align(address, control, serving, lines))
+        outcomes = await self._each_by_address(partial(self._align, serving, lines))
         for address, error in outcomes.items():
             if error is not None:
                 raise ServerProcessError(
@@ -131,9 +141,17 @@ class Fleet:
         """As `align` and at the end of an order, also on machines that have come since; what cannot be done is a line more."""
         silent = await self._join()
         lines = [f"{address} does not answer; it takes what the repository says when it starts" for address in silent]
-        outcomes = await self._each_by_address(lambda address, control: _align(address, control, serving, lines))
+        outcomes = await self._each_by_address(partial(self._align, serving, lines))
         lines += [f"{address}: {error.message}" for address, error in outcomes.items() if error is not None]
         return lines
+
+    async def _align(self, serving: Mapping[str, int], lines: list[str], address: str, control: Control) -> None:
+        for name, version in serving.items():
+            if not await _serves(control, name, version):
+                await control.load_model(name, self._on_disk(name))
+                if not await _serves(control, name, version):
+                    raise ServerProcessError(f"it has loaded {name}, and does not serve version {version}")
+                lines.append(f"{address} did not serve version {version} of {name}, and does now")
 
     async def _join(self) -> list[str]:
         """Takes in machines that are new.
@@ -177,13 +195,9 @@ class Fleet:
         await asyncio.gather(*(control.close() for control in self._members.values()))
 
 
-async def _align(address: str, control: Control, serving: Mapping[str, int], lines: list[str]) -> None:
+async def _serves(control: Control, name: str, version: int) -> bool:
     index = await control.repository_index()
-    ready = {(each.name, each.version) for each in index if each.state == "READY"}
-    for name, version in serving.items():
-        if (name, str(version)) not in ready:
-            await control.load_model(name)
-            lines.append(f"{address} did not serve version {version} of {name}, and does now")
+    return any((each.name, each.version, each.state) == (name, str(version), "READY") for each in index)
 
 
 async def _while_alive(control: Control, work: Coroutine[Any, Any, None]) -> None:

@@ -1,4 +1,4 @@
-"""The calls that a worker makes, on Triton's page of metrics. Only in its stub process: there is `triton_python_backend_utils`."""
+"""The calls that a worker makes, on Triton's page of metrics. Only in a stub process: `triton_python_backend_utils` is there."""
 
 import contextlib
 import threading

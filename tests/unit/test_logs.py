@@ -182,6 +182,7 @@ def accessed(capture: pytest.LogCaptureFixture) -> logging.LogRecord:
     with capture.at_level(logging.INFO, ACCESS_LOGGER):
         app = AccessLogger(_answering, options=AccessLog(enabled=True, response_content_length=False), prefix="")
         asyncio.run(app(dict(SCOPE), _nothing, _dropped))
+        app.flush()
     return capture.records[-1]
 
 
@@ -229,6 +230,7 @@ def test_an_access_line_costs_little(tmp_path: Any, monkeypatch: pytest.MonkeyPa
     async def accesses() -> None:
         for _ in range(1000):
             await app(dict(SCOPE), _nothing, _dropped)
+        app.flush()
 
     def plains() -> None:
         for _ in range(1000):

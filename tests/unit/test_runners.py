@@ -70,9 +70,12 @@ def test_what_is_no_runner_is_told_at_the_users_line() -> None:
     assert_placed(caught.value, "runner_service(7)")
 
 
-@pytest.mark.parametrize("given", [object, None, 7])
-def test_another_service_is_told_at_the_users_line(given: Any) -> None:
-    with pytest.raises(DefinitionError, match="takes what runner_service gives, and no other service yet") as caught:
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [(object, "is not a service"), (None, "takes the other service's class"), (7, "is not a service")],
+)
+def test_what_is_no_service_is_told_at_the_users_line(given: Any, said: str) -> None:
+    with pytest.raises(DefinitionError, match=said) as caught:
         bentoml.depends(given)
     assert_placed(caught.value, "bentoml.depends(given)")
 
