@@ -96,8 +96,8 @@ def deploy(
     note_dropped(definition)
     spec, folder = definition.spec, working_dir.resolve()
     servers = [] if far is not None else chosen(spec.name, server, everywhere)
-    statuses = [served.status for served in servers] if far is None else [far.status()]
-    if not any(spec.name in status.versioned for status in statuses):
+    versioned = [served.status.versioned for served in servers] if far is None else [far.versioned]
+    if not any(spec.name in names for names in versioned):
         # Alone it may run elsewhere than among those that call it; what the server has is what counts.
         check_placement(spec)
     code = ServiceCode(spec, folder, take_snapshot(folder))

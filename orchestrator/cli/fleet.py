@@ -55,6 +55,11 @@ class FarTritons:
     def url(self) -> str:
         return ",".join(f"grpc://{address}" for address in self.addresses)
 
+    @property
+    def versioned(self) -> frozenset[str]:
+        """Names of the Triton models whose versions can move."""
+        return frozenset(versions_in(serving_in(self.repository)))
+
     def order(self, what: str, operation: Operation, report: Report) -> list[Changed]:
         """Does it, in this process; once begun it goes on to its end.
 

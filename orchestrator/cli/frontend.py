@@ -31,6 +31,7 @@ from orchestrator.sdk.logged import logged_call
 from orchestrator.sdk.outgoing import count_calls
 from orchestrator.server import (
     ACCESS_LOGGER,
+    AccessFormatter,
     AdmittedBackend,
     Drain,
     Extension,
@@ -279,7 +280,7 @@ def _log_access(as_json: bool) -> None:
     if as_json:
         return  # as all others
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    handler.setFormatter(AccessFormatter())
     logger.handlers = [handler]
     logger.propagate = False
 

@@ -1,6 +1,6 @@
 """SERVE: the FastAPI front-end; reads only specs."""
 
-from orchestrator.server.access import ACCESS_LOGGER
+from orchestrator.server.access import ACCESS_LOGGER, AccessFormatter
 from orchestrator.server.admitted import AdmittedBackend
 from orchestrator.server.app import FrontendOptions, create_app, create_proxy_app
 from orchestrator.server.drain import Drain
@@ -11,6 +11,7 @@ from orchestrator.server.status import ModelVersion
 
 __all__ = [
     "ACCESS_LOGGER",
+    "AccessFormatter",
     "AdmittedBackend",
     "Drain",
     "Extension",

@@ -35,7 +35,7 @@ class Middle:
 
     @orchestrator.api
     def tell(self) -> str:
-        return self.zero.tell()
+        return str(self.zero.tell())
 
 
 @orchestrator.service
@@ -44,7 +44,7 @@ class Above:
 
     @orchestrator.api
     def tell(self) -> str:
-        return self.middle.tell()
+        return str(self.middle.tell())
 
 
 @pytest.fixture
