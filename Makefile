@@ -36,6 +36,7 @@ format: setup ## Formats the code
 
 bench: setup ## Measures the front-end beside its peers, as ratios of one run
 	@$(PYTHON_IN_VENV) -m benchmarks.compare
+	@$(PYTHON_IN_VENV) -m benchmarks.composition
 
 clean: ## Removes .venv and caches
 	@rm -rf .venv .mypy_cache .ruff_cache
