@@ -63,6 +63,7 @@ ENTRYPOINT ["python3", "-m", "orchestrator.triton.supervise", "tritonserver", \
             "--model-repository=/models", "--model-control-mode=explicit", "--load-model=*", \
             "--disable-auto-complete-config", "--strict-readiness=false", "--exit-on-error=false", \
             "--exit-timeout-secs=10", "--metrics-interval-ms=500", \
+            "--metrics-config=summary_latencies=true", "--metrics-config=summary_quantiles=0.5:0.02,0.99:0.002", \
             "--pinned-memory-pool-byte-size=0", "--allow-gpu-metrics=false"]
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=6 \
   CMD ["python3", "-S", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/v2/health/live', timeout=2)"]

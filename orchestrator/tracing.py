@@ -6,6 +6,7 @@ off. OpenTelemetry itself is imported only where they are on: 30 ms, and a threa
 
 import logging
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -22,29 +23,43 @@ _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_E
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _SERVED: Final = "http/protobuf"
 _FLUSH_MS: Final = 2000
+_PARENT: Final = "traceparent"
+_IGNORED: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][02468ace](-|$)")
+"""W3C Trace Context: the last bit of the flags says that it is recorded."""
+_SAMPLER: Final = "OTEL_TRACES_SAMPLER"
+_OF_CALLERS: Final = "parentbased_"
 logger = logging.getLogger("orchestrator.tracing")
 
 
 class Span:
-    """One step of a trace. To be ended exactly once."""
+    """One step of a trace. To be ended exactly once.
 
-    __slots__ = ("_span", "trace")
+    Attributes:
+        trace: for what is caused by it.
+        is_recorded: somebody will be able to look at it.
+    """
+
+    __slots__ = ("_span", "is_recorded", "trace")
 
     def __init__(self, span: Any, trace: Trace) -> None:
-        self._span = span
         self.trace: Final = trace
+        self.is_recorded: Final[bool] = span is not None and span.is_recording()
+        self._span = span if self.is_recorded else None
 
     @property
     def trace_id(self) -> str:
         """32 hexadecimal digits, under which the trace is found."""
-        return f"{self._span.get_span_context().trace_id:032x}"
+        return dict(self.trace)[_PARENT].split("-")[1]
 
     def put(self, name: str, value: str | int | float | bool) -> None:
         """Sets an attribute."""
-        self._span.set_attribute(name, value)
+        if self._span is not None:
+            self._span.set_attribute(name, value)
 
     def fail(self, error: BaseException | str) -> None:
         """Says that it failed. What the error says may be a secret of the caller's: its class is what is kept."""
+        if self._span is None:
+            return
         from opentelemetry.trace import Status, StatusCode
 
         said = error if isinstance(error, str) else type(error).__name__
@@ -53,7 +68,8 @@ class Span:
 
     def end(self) -> None:
         """It is over."""
-        self._span.end()
+        if self._span is not None:
+            self._span.end()
 
 
 class Tracing:
@@ -65,6 +81,8 @@ class Tracing:
 
         self._tracer = tracer
         self._provider = provider
+        # Then a call whose caller does not record it needs no step at all: it costs a hundredth of one.
+        self._callers_decide = os.environ.get(_SAMPLER, _OF_CALLERS).startswith(_OF_CALLERS)
         self._propagator = TraceContextTextMapPropagator()
         self._kinds = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT, "internal": SpanKind.INTERNAL}
 
@@ -77,6 +95,8 @@ class Tracing:
             name: with few different values, such as `POST /predict`.
             parent: the trace that it belongs to; empty begins a new one.
         """
+        if self._callers_decide and _is_ignored(parent):
+            return Span(None, parent)
         from opentelemetry.context import Context
         from opentelemetry.trace import set_span_in_context
 
@@ -90,6 +110,11 @@ class Tracing:
         """Sends what has not been sent, and ends the thread."""
         self._provider.force_flush(_FLUSH_MS)
         self._provider.shutdown()
+
+
+def _is_ignored(parent: Trace) -> bool:
+    """Whether a caller has a trace that is not recorded."""
+    return bool(parent) and parent[0][0] == _PARENT and _IGNORED.match(parent[0][1]) is not None
 
 
 _now: Tracing | None = None
@@ -131,10 +156,15 @@ def start_tracing(service: str, *, instance: str) -> None:
     except ImportError as error:
         logger.warning("no traces: %s", error)
         return
+    try:
+        processor = BatchSpanProcessor(OTLPSpanExporter())
+    except ValueError as error:  # one of its variables
+        logger.warning("no traces: %s", error)
+        return
     named = {"service.name": service} if not os.environ.get("OTEL_SERVICE_NAME") else {}
     resource = Resource.create({**named, "service.instance.id": f"{instance} {os.getpid()}"})
     provider = TracerProvider(resource=resource)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    provider.add_span_processor(processor)
     _now = Tracing(provider.get_tracer("orchestrator"), provider)
 
 

@@ -230,7 +230,7 @@ def _add_api(
         call.answered(reply)
         counters.answered(reply.status)
         response = _response(reply, request_id, call.end)
-        if call.trace_id:
+        if call.is_recorded:
             response.raw_headers.append((b"x-trace-id", call.trace_id.encode()))
         return response
 

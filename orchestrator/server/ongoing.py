@@ -37,13 +37,15 @@ class Ongoing:
         span: of the call; None where it is not traced.
 
     Attributes:
-        trace_id: that the call is found by; "" where it is not traced.
+        trace_id: of the trace that it is part of; "" where it is not traced.
+        is_recorded: it can be found by that.
     """
 
-    __slots__ = ("_counters", "_is_stream", "_span", "_started", "trace_id")
+    __slots__ = ("_counters", "_is_stream", "_span", "_started", "is_recorded", "trace_id")
 
     def __init__(self, counters: ApiCounters, span: Span | None) -> None:
         self.trace_id = "" if span is None else span.trace_id
+        self.is_recorded = span is not None and span.is_recorded
         self._span = span
         self._counters = counters
         self._is_stream = False

@@ -77,7 +77,49 @@ def test_what_the_caller_does_not_record_is_handed_on_and_not_sent(taken: Receiv
         span.end()
         assert dict(span.trace)["traceparent"].startswith(f"00-{TRACE}-")
         assert dict(span.trace)["traceparent"].endswith("-00")
+        assert (span.is_recorded, span.trace_id) == (False, TRACE)
     assert taken.spans == []
+
+
+@pytest.mark.parametrize(
+    "given", ["", "0-0-0-0", f"00-{TRACE}-{PARENT}-0", "x" * 54 + "0", f"00-{'0' * 32}-{PARENT}-01"]
+)
+def test_a_context_that_cannot_be_read_begins_a_trace(taken: Receiver, given: str) -> None:
+    with traced() as means:
+        span = means.start("one", (("traceparent", given),))
+        assert span.is_recorded
+        span.end()
+    assert taken.trace(span.trace_id, 1).named("one").parent == ""
+
+
+def test_who_samples_without_regard_for_callers_gets_all(taken: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_on")
+    with traced() as means:
+        means.start("one", (("traceparent", f"00-{TRACE}-{PARENT}-00"),)).end()
+    assert taken.trace(TRACE, 1).named("one").parent == PARENT
+
+
+def test_what_is_sampled_out_at_the_beginning_stays_out(taken: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
+    with traced() as means:
+        span = means.start("one")
+        below = means.start("two", span.trace)
+        assert (span.is_recorded, below.is_recorded) == (False, False)
+        assert below.trace == span.trace
+        assert len(span.trace_id) == 32
+        below.end()
+        span.end()
+    assert taken.spans == []
+
+
+def test_a_variable_that_cannot_be_used_turns_traces_off_and_not_the_server(
+    taken: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "1")
+    start_tracing("Unit", instance="worker 1")
+    assert tracing() is None
+    assert "no traces: " in caplog.text
 
 
 def test_the_service_has_the_name_that_the_variable_gives(taken: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
