@@ -1,5 +1,7 @@
 .DEFAULT_GOAL := help
 PYTHON_IN_VENV := .venv/bin/python
+# They start servers, wait for them, and measure: more at once would disturb each other.
+TEST_PROCESSES ?= 2
 
 .PHONY: help setup demo serve test soak compose-test check format bench clean
 help: ## Shows this list
@@ -15,7 +17,7 @@ serve: setup ## Serves examples/iris until Ctrl-C
 	@.venv/bin/orchestrator serve service:Iris --working-dir examples/iris
 
 test: setup ## Passes all tests, those on the real Triton included
-	@$(PYTHON_IN_VENV) -m pytest
+	@$(PYTHON_IN_VENV) -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 soak: setup ## Minutes of load, kills and version swaps on the real Triton
 	@$(PYTHON_IN_VENV) -m pytest -m soak -s
