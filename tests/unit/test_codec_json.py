@@ -139,7 +139,9 @@ VALUES: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("annotation", "python"), VALUES, ids=str)
+@pytest.mark.parametrize(
+    ("annotation", "python"), VALUES, ids=lambda each: "a set" if isinstance(each, frozenset) else str(each)
+)
 def test_a_value_of_any_json_type_comes_back_as_it_was(annotation: Any, python: Any) -> None:
     value = describe(annotation, "result")
     back = json.loads(codec_of(value.kind).to_json(value, give(annotation, python)))
@@ -244,7 +246,11 @@ def test_a_very_long_number_is_a_value_error_or_passes() -> None:
     assert give(dict[str, int], {"a": 10**400}) == to_json({"a": 10**400})
 
 
-@pytest.mark.parametrize("wrong", [object(), lambda: 1, {"a": object()}, [b"\xff"], {1, object()}], ids=str)
+@pytest.mark.parametrize(
+    "wrong",
+    [object(), lambda: 1, {"a": object()}, [b"\xff"], {1, object()}],
+    ids=["object", "function", "object in a dict", "bytes", "object in a set"],
+)
 def test_what_has_no_form_in_json_is_a_value_error(wrong: Any) -> None:
     with pytest.raises(ValueError, match=r"JSON|UTF-8|utf-8"):
         give(Any, wrong)
