@@ -1,6 +1,7 @@
 """`orchestrator metrics`: what each model of a running server does now."""
 
 import dataclasses
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -74,6 +75,8 @@ def metrics(
     verify = server is not None  # whoever runs on this machine has a certificate for another name
     with httpx2.Client(timeout=_TIMEOUT_S, headers=headers, verify=verify, follow_redirects=True) as http:
         tables = _tables(http, url, interval, watch)
+        # Also where a shell has started this in the background, whose children do not hear Ctrl-C by themselves.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             if as_json:
                 for page, rates in tables:
