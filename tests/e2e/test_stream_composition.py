@@ -128,6 +128,7 @@ def test_100_000_chunks_take_no_more_memory_than_20_000(server: Serving) -> None
     asyncio.run(run())
 
 
+@pytest.mark.soak
 def test_a_relay_keeps_up_with_the_stream_alone() -> None:
     """Chunks a second as the client gets them; the single stream and its relays take turns."""
 

@@ -364,6 +364,7 @@ def test_a_caller_without_a_board_is_served_as_before(server: Serving) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("api", "size", "count"),
     [("texts", 20, 4000), ("sync_texts", 20, 4000), ("texts", SIZE, 1000), ("texts", 8 * MIB, 30)],
