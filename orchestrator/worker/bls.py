@@ -18,6 +18,7 @@ from orchestrator.formats import from_triton, to_triton
 from orchestrator.sdk.native import refuse_at_start, refuse_on_loop
 from orchestrator.spec import NativeModelSpec
 from orchestrator.worker.bls_calls import MODEL_CALLS, BlsCalls
+from orchestrator.worker.paces import Paces
 
 __all__ = ["MODEL_CALLS", "BlockingBlsBackend", "BlsBackend", "BlsCalls", "BlsModels"]
 
@@ -168,14 +169,32 @@ class BlockingBlsBackend(_Bls):
     """Calls from sync methods (implements `engine.backend.Backend`): coroutines that wait in place.
 
     `worker.executor.drive` runs them, without an event loop. `InferRequest.runs_on` is not called: there is no loop for it.
+
+    Who has time, and waits for a model that is quick, waits for Triton itself, also where it is late for once: to leave it in
+    time takes another thread, whose hand-over costs more than a small model (three calls: 0.4 of 2.4 ms).
+
+    Args:
+        calls: of the worker.
     """
 
+    def __init__(self, calls: BlsCalls | None = None) -> None:
+        super().__init__(calls)
+        self._paces = Paces()
+
     async def _called(self, function: Callable[[], T], request: InferRequest) -> T:
-        if request.timeout_s is None:
-            return function()
+        if request.timeout_s is None or self._paces.is_quick(request.model, request.timeout_s):
+            end = None if request.timeout_s is None else time.monotonic() + request.timeout_s
+            with self._paces.timed(request.model):
+                result = function()
+            if end is not None and time.monotonic() > end:
+                if isinstance(result, socket.socket):
+                    result.close()
+                raise _too_late()
+            return result
         work = _submitted(self.calls, function)
         try:
-            return work.result(request.timeout_s)
+            with self._paces.timed(request.model):
+                return work.result(request.timeout_s)
         except TimeoutError:
             if not work.cancel():
                 work.add_done_callback(_dropped)
