@@ -1,6 +1,7 @@
 """A Triton as in a container: `python -m orchestrator.triton.supervise` with all models of a repository."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -83,10 +84,11 @@ class SupervisedTriton:
             family = psutil.Process(self.process.pid).children(recursive=True)
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(20)
+                self.process.wait(40)
             except subprocess.TimeoutExpired:
                 for each in (*family, self.process):
-                    each.kill()
+                    with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+                        each.kill()
                 self.process.wait()
 
     def ready(self, *models: str, within_s: float = 60) -> bool:

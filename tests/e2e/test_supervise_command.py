@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def triton(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     install = find_install()
     libpython = preflight(install, {})
     ports = Ports(*free_ports(3))
-    prefix = f"orchestrator-{os.getpid()}-{'0' * 12}"
+    prefix = f"supervised-{uuid.uuid4().hex[:12]}"  # not one of ours, which others sweep
     command = command_line(
         install, server_id="supervised", shm_prefix=f"{prefix}-", backends=lay_out_backends(install, tmp_path / "backends"),
         repositories=[tmp_path / "models"], ports=ports, options=ServerOptions(), gpu=False,
