@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -92,8 +93,15 @@ class Watched:
 @contextmanager
 def running_browser() -> Iterator[Browser]:
     path = _chromium()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+    # It writes crash reports and settings into the home directory, whatever its profile.
+    with (
+        tempfile.TemporaryDirectory(prefix="orchestrator-browser-", ignore_cleanup_errors=True) as home,
+        sync_playwright() as playwright,
+    ):
+        folders = {"HOME": home, "XDG_CONFIG_HOME": f"{home}/config", "XDG_CACHE_HOME": f"{home}/cache"}
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"], env={**os.environ, **folders}
+        )
         try:
             yield browser
         finally:
