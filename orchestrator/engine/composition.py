@@ -24,6 +24,11 @@ _END: Final = object()
 class Blocking(Protocol):
     """How sync code runs coroutines."""
 
+    @property
+    def in_place(self) -> bool:
+        """Whether its Backend's coroutines block and never wait; see `Invoker`."""
+        ...
+
     def way(self, service: str) -> tuple[Backend, Run]:
         """The Backend that this thread is to call, and what runs a coroutine that uses it and blocks until it has ended.
 
@@ -69,7 +74,7 @@ class BackendService:
         backend, run = self._blocking.way(self._service.name)
         invoker = self._blocked.get(id(backend))
         if invoker is None:
-            invoker = self._blocked[id(backend)] = Invoker(self._service, backend)
+            invoker = self._blocked[id(backend)] = Invoker(self._service, backend, in_place=self._blocking.in_place)
         return invoker, run
 
     async def _call(self, invoker: Invoker, api: str, arguments: Mapping[str, Any], running: RunningCall | None) -> Any:

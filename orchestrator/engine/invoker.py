@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,10 +32,15 @@ class Outcome:
 
 
 class Invoker:
-    """Calls the APIs of one service."""
+    """Calls the APIs of one service.
 
-    def __init__(self, service: CalledService, backend: Backend) -> None:
+    Args:
+        in_place: the backend's coroutines block and never wait, so that the parts of a call go one after the other.
+    """
+
+    def __init__(self, service: CalledService, backend: Backend, *, in_place: bool = False) -> None:
         self._service = service
+        self._in_place = in_place
         self._backend = backend
         self._layouts = {api.name: Layout.of(service, api) for api in service.methods}
 
@@ -77,7 +82,10 @@ class Invoker:
         requests = [self._request(part, request_id, timeout_s, runs_on, parameters) for part in parts]
         if len(requests) == 1:
             return _unpacked(await self._run(requests[0]), layout)
-        responses = await _all([self._run(request) for request in requests])
+        if self._in_place:
+            responses = [await self._run(request) for request in requests]
+        else:
+            responses = await asyncio.gather(*(self._run(request) for request in requests))
         return _unpacked(_joined(responses, layout), layout)
 
     async def stream(
@@ -145,15 +153,6 @@ class Invoker:
         if len(answers) != 1:
             raise OutputMismatch(f"{self._service.name} gave {len(answers)} answers where one was due")
         return answers[0]
-
-
-async def _all(calls: Sequence[Coroutine[Any, Any, InferResponse]]) -> list[InferResponse]:
-    """All at once; one after the other where no event loop runs, since the backend blocks then."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return [await call for call in calls]
-    return await asyncio.gather(*calls)
 
 
 def _joined(responses: Sequence[InferResponse], layout: Layout) -> InferResponse:

@@ -34,6 +34,8 @@ class OnLoop:
         runs_here: whether a service runs on the first loop.
     """
 
+    in_place: Final = False
+
     def __init__(
         self, backend: Backend, *, beside: Callable[[], Backend] | None, runs_here: Callable[[str], bool]
     ) -> None:

@@ -8,7 +8,7 @@ from orchestrator.engine.lifetime import CALL_PARAMETER, CALLERS_PARAMETER, Life
 from orchestrator.sdk.context import RunningCall
 from orchestrator.spec import TRACE_HEADERS
 
-__all__ = ["REQUEST_PARAMETER", "inherited", "request_id_of", "running_call_of", "trace_of", "trace_parameters"]
+__all__ = ["REQUEST_PARAMETER", "inherited", "request_id_of", "running_call_of", "trace_of"]
 
 REQUEST_PARAMETER: Final = "request"
 """Request parameter: the id of the request that it all began with. Triton's own request id is another for each call, so
@@ -20,7 +20,7 @@ def inherited(running: RunningCall | None) -> dict[str, str]:
     """The parameters of a call that is made for another one."""
     if running is None:
         return {}
-    parameters = trace_parameters(running.trace)
+    parameters = dict(running.trace)
     if running.request_id:
         parameters[REQUEST_PARAMETER] = running.request_id
     if running.numbers:
@@ -28,13 +28,8 @@ def inherited(running: RunningCall | None) -> dict[str, str]:
     return parameters
 
 
-def trace_parameters(trace: Trace) -> dict[str, str]:
-    """The W3C trace context as parameters, each under its header's name."""
-    return dict(trace)
-
-
 def trace_of(parameters: Mapping[str, Any]) -> Trace:
-    """Reads `trace_parameters` back."""
+    """The W3C trace context of a call, which travels as parameters under its headers' names."""
     return tuple((name, str(parameters[name])) for name in TRACE_HEADERS if parameters.get(name))
 
 

@@ -156,6 +156,8 @@ def _services(definition: Definition, calls: BlsCalls | None) -> dict[str, Backe
 class _InPlace:
     """Coroutines of a worker's sync code, which wait in place (implements `engine.composition.Blocking`)."""
 
+    in_place: Final = True
+
     def __init__(self, backend: BlockingBlsBackend) -> None:
         self._backend = backend
 
