@@ -84,7 +84,7 @@ class SupervisedTriton:
             family = psutil.Process(self.process.pid).children(recursive=True)
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(40)
+                self.process.wait(20)
             except subprocess.TimeoutExpired:
                 for each in (*family, self.process):
                     with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile

@@ -366,7 +366,6 @@ def test_a_server_that_is_killed_half_way_leaves_nothing(tmp_path: Path) -> None
         assert server.url not in [each.status.url for each in running_servers()]
 
 
-@pytest.mark.soak
 def test_which_server_is_meant_is_asked_where_several_could_be(home: Path, code: Path, tmp_path: Path) -> None:
     save_number(home, 1)
     write_slow(tmp_path / "slow", "a")
@@ -657,7 +656,6 @@ def deploy_third(folder: Path, server: Serving) -> str:
     return refused("deploy", "third:Third", "--working-dir", str(folder), "--server", server.url)
 
 
-@pytest.mark.soak
 def test_a_root_in_triton_is_deployed_alone_and_it_is_said_what_stays_behind(tmp_path: Path) -> None:
     folder = tmp_path / "code"
     write_graph(folder, "a", root=SYNC_ROOT)
@@ -759,7 +757,6 @@ class Root:
 """
 
 
-@pytest.mark.soak
 def test_a_model_that_services_share_moves_once_and_a_composite_in_triton_is_deployed_like_a_leaf(
     home: Path, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ import orchestrator
 from orchestrator.errors import Overloaded, RequestFailed
 
 
-class Refused(RequestFailed):
+class FarRefused(RequestFailed):
     status = 451
 
 
@@ -57,7 +57,7 @@ class Far:
         for word in text.split(" "):
             yield word
         if fail:
-            raise Refused("no more words")
+            raise FarRefused("no more words")
 
     @orchestrator.api
     async def ticks(self, name: str) -> AsyncGenerator[int, None]:
@@ -71,7 +71,7 @@ class Far:
     @orchestrator.api
     def fail(self, how: str) -> str:
         if how == "refused":
-            raise Refused("not for you")
+            raise FarRefused("not for you")
         if how == "busy":
             raise Overloaded("too much", retry_after_s=7)
         raise ValueError("a secret")
