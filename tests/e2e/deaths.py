@@ -14,7 +14,7 @@ import httpx2
 import psutil
 
 from tests import onnx_models
-from tests.e2e.serving import SERVICES, Serving
+from tests.e2e.serving import SERVICES, Serving, command_of, name_of
 
 __all__ = ["Callers", "place_healing", "ready_after_s", "triton_of", "worker_names", "workers_of"]
 
@@ -33,22 +33,22 @@ def workers_of(server: Serving, model: str | None = None) -> list[psutil.Process
     """Living workers; those that start and those that are about to be ended count."""
     found = []
     for process in server.family():
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-            line = process.cmdline()
-            if line and line[0].endswith(STUB):
-                repository, name = Path(line[1]).parts[-4:-2]
-                if repository == "repository" and model in (None, name):  # the other one proves the server
-                    found.append(process)
+        line = command_of(process)
+        if line and line[0].endswith(STUB):
+            repository, name = Path(line[1]).parts[-4:-2]
+            if repository == "repository" and model in (None, name):  # the other one proves the server
+                found.append(process)
     return found
 
 
 def worker_names(server: Serving) -> list[str]:
     """Names of the instances that the workers are."""
-    return sorted(process.cmdline()[8] for process in workers_of(server))
+    lines = [command_of(process) for process in workers_of(server)]
+    return sorted(line[8] for line in lines if line)
 
 
 def triton_of(server: Serving) -> psutil.Process:
-    return next(process for process in server.family() if process.name() == "tritonserver")
+    return next(process for process in server.family() if name_of(process) == "tritonserver")
 
 
 async def ready_after_s(url: str, *, within_s: float) -> float:

@@ -92,6 +92,22 @@ class Serving:
         return [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
 
 
+def command_of(process: psutil.Process) -> list[str]:
+    """The words of its command line; none once it has ended."""
+    try:
+        return list(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
+
+
+def name_of(process: psutil.Process) -> str:
+    """What the kernel calls it; nothing once it has ended."""
+    try:
+        return str(process.name())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""
+
+
 def gone(processes: list[psutil.Process], within_s: float) -> list[psutil.Process]:
     """Waits for processes to end, and returns those that did not."""
     _, alive = psutil.wait_procs(processes, timeout=within_s)

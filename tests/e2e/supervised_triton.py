@@ -20,7 +20,7 @@ from orchestrator.triton.command import Ports, ServerOptions, command_line, envi
 from orchestrator.triton.install import lay_out_backends
 from orchestrator.triton.preflight import preflight
 from orchestrator.worker.source import SERVICE_PATH_VARIABLE
-from tests.e2e.serving import eventually
+from tests.e2e.serving import eventually, name_of
 
 
 class SupervisedTriton:
@@ -75,7 +75,7 @@ class SupervisedTriton:
 
     def kill(self) -> None:
         """Ends Triton at once, as the kernel would for want of memory; its supervisor follows."""
-        triton = next(each for each in psutil.Process(self.process.pid).children() if each.name() == "tritonserver")
+        triton = next(each for each in psutil.Process(self.process.pid).children() if name_of(each) == "tritonserver")
         triton.kill()
         self.process.wait(15)
 

@@ -10,7 +10,7 @@ import httpx2
 import psutil
 import pytest
 
-from tests.e2e.serving import COMMAND, SERVICES, Serving, eventually, gone
+from tests.e2e.serving import COMMAND, SERVICES, Serving, command_of, eventually, gone, name_of
 
 
 def get(server: Serving, path: str) -> httpx2.Response:
@@ -18,7 +18,7 @@ def get(server: Serving, path: str) -> httpx2.Response:
 
 
 def upstreams(server: Serving) -> list[psutil.Process]:
-    return [each for each in server.family() if each.cmdline()[1:2] == ["upstream.py"]]
+    return [each for each in server.family() if command_of(each)[1:2] == ["upstream.py"]]
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -142,7 +142,7 @@ def test_a_process_that_does_not_start_is_one_line(target: str, options: list[st
 def test_serve_can_be_stopped_while_the_process_starts() -> None:
     server = Serving("commands:Upstream", "--set", 'cmd=["sleep", "600"]')
     assert eventually(lambda: "starting sleep 600" in server.log, 30)
-    assert eventually(lambda: any("sleep" in each.name() for each in server.family()), 10)
+    assert eventually(lambda: any("sleep" in name_of(each) for each in server.family()), 10)
     family = server.family()
     assert server.stop() == 0
     assert gone(family, 8) == []

@@ -27,7 +27,7 @@ from orchestrator.store import Store
 from orchestrator.triton import Control, leftovers
 from orchestrator.worker.snapshot import take_snapshot
 from tests.e2e.graphs import NUMBERED, ROOT, SYNC_ROOT, write_graph, write_leaf
-from tests.e2e.serving import COMMAND, Serving, eventually, gone, shm_segments
+from tests.e2e.serving import COMMAND, Serving, command_of, eventually, gone, shm_segments
 from tests.e2e.versions import done, folders, orchestrator, refused, save_number, write_code
 
 pytestmark = pytest.mark.e2e
@@ -174,7 +174,7 @@ def test_code_stays_as_it_was_deployed_whatever_happens_to_its_folder(home: Path
         (code / "service.py").write_text(text.replace("@orchestrator.service", "@orchestrator.service(workers=2)"))
         done("deploy", "service:Teller", "--working-dir", str(code), "--server", server.url)
         assert told(server)["code"] == "c"
-        workers = [process for process in server.family() if "Teller_0_" in " ".join(process.cmdline())]
+        workers = [process for process in server.family() if "Teller_0_" in " ".join(command_of(process))]
         assert len(workers) == 2
 
 

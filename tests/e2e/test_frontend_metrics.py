@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.composed import place_composed
-from tests.e2e.serving import SERVICES, Serving, eventually
+from tests.e2e.serving import SERVICES, Serving, command_of, eventually
 
 pytestmark = pytest.mark.e2e
 CALLS = 60
@@ -85,7 +85,7 @@ def test_calls_between_services_in_triton_are_counted_and_outlive_a_worker(tmp_p
         seconds = samples(server.url)
         inner = seconds["worker_call_seconds_total", "add", "Middle", "Leaf"]
         assert 0 < inner < seconds["worker_call_seconds_total", "twice", "RootInTriton", "Middle"]
-        workers = [each for each in server.family() if any("/Middle/1/" in word for word in each.cmdline())]
+        workers = [each for each in server.family() if any("/Middle/1/" in word for word in command_of(each))]
         assert len(workers) == 2
         workers[0].kill()
         assert eventually(lambda: http.post("/through", json={"x": 1}).status_code == 200, 20)

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 from websockets.sync.client import connect
 
-from tests.e2e.serving import Serving
+from tests.e2e.serving import Serving, name_of
 
 pytestmark = pytest.mark.e2e
 
@@ -47,4 +47,4 @@ def test_a_wsgi_application(server: Serving) -> None:
 
 
 def test_it_starts_no_triton(server: Serving) -> None:
-    assert not any("triton" in process.name() for process in server.family())
+    assert not any("triton" in name_of(process) for process in server.family())

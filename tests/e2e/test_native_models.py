@@ -26,7 +26,7 @@ from orchestrator.spec import ModelFormat, Tag
 from orchestrator.triton import Control, TritonBackend, TritonServer
 from tests import onnx_models
 from tests.composed import place_composed
-from tests.e2e.serving import COMMAND, Serving, eventually, gone, shm_segments
+from tests.e2e.serving import COMMAND, Serving, command_of, eventually, gone, shm_segments
 from tests.services.ocr_models import MODELS
 
 pytestmark = pytest.mark.e2e
@@ -182,7 +182,7 @@ def test_a_stored_model_is_a_service_by_itself(stored: Path) -> None:
         assert httpx2.post(url, json={"y": ROW}, timeout=60).status_code == 400
         for page in ("/readyz", "/docs", "/metrics"):
             assert httpx2.get(f"{server.url}{page}", timeout=60).status_code == 200
-        frontends = [process for process in server.family() if "spawn_main" in " ".join(process.cmdline())]
+        frontends = [process for process in server.family() if "spawn_main" in " ".join(command_of(process))]
         assert len(frontends) == 2
     with Serving("model:linear:v1", working_dir=stored) as server:
         assert httpx2.post(f"{server.url}/predict", json={"x": ROW}, timeout=60).json() == [[9, 10, 11]]

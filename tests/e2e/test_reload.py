@@ -1,15 +1,13 @@
 """`serve --reload` on the real Triton."""
 
-import contextlib
 from pathlib import Path
 
 import httpx2
-import psutil
 import pytest
 
 from orchestrator.cli.servers import running_servers
 from tests.e2e.graphs import LEAF, ROOT, write_graph, write_leaf
-from tests.e2e.serving import Serving, eventually
+from tests.e2e.serving import Serving, command_of, eventually, name_of
 
 pytestmark = pytest.mark.e2e
 
@@ -28,7 +26,7 @@ def test_new_code_is_served_without_a_failed_request_and_broken_code_is_not(tmp_
     module = tmp_path / "service.py"
     module.write_text(CODE.format(greeting="Hello"))
     with Serving("service:Greeter", "--reload", working_dir=tmp_path) as server:
-        family = {process.pid for process in server.family() if "tritonserver" in process.name()}
+        family = {process.pid for process in server.family() if "tritonserver" in name_of(process)}
 
         def greeting() -> str:
             answer = httpx2.post(f"{server.url}/greet", json={"name": "Ada"}, timeout=30)
@@ -43,7 +41,7 @@ def test_new_code_is_served_without_a_failed_request_and_broken_code_is_not(tmp_
         assert greeting() == "Moin Ada"
         module.write_text(CODE.format(greeting="Ahoj").replace("greet(", "hail("))
         assert eventually(lambda: httpx2.post(f"{server.url}/hail", json={}).text == "Ahoj world", 30)
-        assert {process.pid for process in server.family() if "tritonserver" in process.name()} == family
+        assert {process.pid for process in server.family() if "tritonserver" in name_of(process)} == family
 
 
 def told(server: Serving) -> list[str]:
@@ -90,10 +88,7 @@ def test_a_graph_is_reloaded_as_a_whole(tmp_path: Path) -> None:
         assert eventually(lambda: not [each for each in models.iterdir() if each.name.startswith("Third")], 30)
 
         def workers() -> list[str]:
-            found = []
-            for each in server.family():
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    found += [line for line in (" ".join(each.cmdline()),) if "Third_0" in line]
-            return found
+            lines = [" ".join(command_of(each)) for each in server.family()]
+            return [line for line in lines if "Third_0" in line]
 
         assert eventually(lambda: not workers(), 30), "what nobody calls any more runs no more"

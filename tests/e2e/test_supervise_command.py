@@ -1,6 +1,7 @@
 """`python -m orchestrator.triton.supervise`: Triton and its supervisor in one process tree, as in a container."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from orchestrator.triton import Control, TritonBackend, find_install
 from orchestrator.triton.command import Ports, ServerOptions, command_line, environment, free_ports
 from orchestrator.triton.install import lay_out_backends
 from orchestrator.triton.preflight import preflight
-from tests.e2e.serving import eventually, gone
+from tests.e2e.serving import eventually, gone, name_of
 
 pytestmark = pytest.mark.e2e
 
@@ -65,7 +66,8 @@ def triton(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     finally:
         if process.poll() is None:
             for each in (*psutil.Process(process.pid).children(recursive=True), process):
-                each.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+                    each.kill()
         process.communicate()
         for path in Path("/dev/shm").glob(f"{prefix}-*"):
             path.unlink()
@@ -92,7 +94,7 @@ def ready(url: str) -> bool:
 
 
 def stubs(process: "subprocess.Popen[str]") -> set[psutil.Process]:
-    return {each for each in psutil.Process(process.pid).children(recursive=True) if "python_b" in each.name()}
+    return {each for each in psutil.Process(process.pid).children(recursive=True) if "python_b" in name_of(each)}
 
 
 def test_a_dead_worker_is_replaced_and_the_end_is_tritons(triton: tuple["subprocess.Popen[str]", str]) -> None:

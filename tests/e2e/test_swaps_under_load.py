@@ -17,7 +17,7 @@ import httpx2
 import pytest
 
 from orchestrator.cli.servers import chosen
-from tests.e2e.serving import Serving, eventually, gone, shm_segments
+from tests.e2e.serving import Serving, command_of, eventually, gone, shm_segments
 from tests.e2e.versions import save_number, write_code
 
 pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(400)]
@@ -113,8 +113,8 @@ def test_swaps_and_rollbacks_under_load_fail_no_request_and_mix_no_versions(home
 
 def workers(server: Serving) -> list[str]:
     """Names of the instances whose processes are there."""
-    lines = [process.cmdline() for process in server.family()]
-    return sorted(line[-2] for line in lines if "python_backend_stub" in line[0])
+    lines = [command_of(process) for process in server.family()]
+    return sorted(line[-2] for line in lines if line and "python_backend_stub" in line[0])
 
 
 async def swap_under_load(url: str, requests: dict[int, Any], seen: Seen) -> float:
