@@ -123,7 +123,7 @@ def _plan_service(service: ServiceSpec, target: Target, service_path: str) -> Re
         queue_delay_us=min(delays, default=0),
         instances=service.workers,
         devices=_devices(service) if target is Target.CONTAINER and service.resources.gpu > 0 else None,
-        decoupled=service.concurrent,
+        decoupled=service.decoupled,
         parameters={"service_path": service_path},
     )
     root = PurePosixPath(service.name)

@@ -31,8 +31,11 @@ class InferRequest:
         timeout_s: seconds from now after which the answer is of no use; None for no limit.
         outputs: names of those that are wanted; empty for all.
         runs_on: called where the caller is let go before the inference has ended (it was cancelled, or out of time), with
-            what is done once it has: until then it holds a place in the queue, or a worker.
+            what is done once it has: until then it holds a place in the queue, or a worker. Who knows that it never will,
+            because it was lost with its worker, cancels that.
         many: it may have any number of answers; False where there is one, whatever its model could give.
+        late: the model's worker gives Triton its thread back before it answers. Where the worker dies in between Triton
+            never tells the caller.
     """
 
     model: str
@@ -43,6 +46,7 @@ class InferRequest:
     outputs: Sequence[str] = ()
     runs_on: RunsOn | None = None
     many: bool = False
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)

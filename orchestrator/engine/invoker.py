@@ -40,6 +40,7 @@ class Invoker:
 
     def __init__(self, service: CalledService, backend: Backend, *, in_place: bool = False) -> None:
         self._service = service
+        self._decoupled, self._late = service.decoupled, service.concurrent
         self._in_place = in_place
         self._backend = backend
         self._layouts = {api.name: Layout.of(service, api) for api in service.methods}
@@ -142,10 +143,13 @@ class Invoker:
         all_parameters: dict[str, str | int | bool] = {**packed.parameters, **parameters}
         if timeout_s is not None:
             all_parameters[DEADLINE_PARAMETER] = deadline_after(timeout_s)
-        return InferRequest(self._service.name, packed.tensors, all_parameters, request_id, timeout_s, runs_on=runs_on)
+        return InferRequest(
+            self._service.name, packed.tensors, all_parameters, request_id, timeout_s,
+            runs_on=runs_on, late=self._late,
+        )  # fmt: skip
 
     async def _run(self, request: InferRequest) -> InferResponse:
-        if not self._service.concurrent:
+        if not self._decoupled:
             return await self._backend.infer(request)
         # A decoupled model answers on a stream, also where it has one answer.
         # It is read to its end: a stream that is closed early counts as cancelled.

@@ -136,6 +136,11 @@ class Methods:
         raise KeyError(name)
 
     @property
+    def decoupled(self) -> bool:
+        """Whether the service's Triton model may give any number of answers to a request. Calls of it are streams then."""
+        return any(api.stream for api in self.methods)
+
+    @property
     def max_batch_size(self) -> int:
         """Rows that one Triton request of the service's model may carry; 0 where no API batches.
 
@@ -213,7 +218,7 @@ class ServiceSpec(ServiceConfig, ServiceInterface):
 
     @property
     def concurrent(self) -> bool:
-        """Whether a worker has several calls in flight: its Triton model is decoupled then."""
+        """Whether a worker has several calls in flight, and answers them after it has given `execute` back to Triton."""
         return self.threads > 1 or any(api.is_async or api.stream for api in self.methods)
 
     def called(self) -> CalledService:

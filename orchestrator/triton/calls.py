@@ -36,7 +36,7 @@ class Calls:
     def __init__(self) -> None:
         self._waiting: set[asyncio.Future[None]] = set()
         self._settling: set[asyncio.Task[None]] = set()
-        self._running_on: dict[asyncio.Future[None], Any] = {}
+        self._running_on: set[Any] = set()
 
     async def answer(
         self, call: Any, timeout_s: float | None, *, told: bool = False, runs_on: RunsOn | None = None
@@ -102,7 +102,7 @@ class Calls:
                 self._settling.add(task)
                 task.add_done_callback(self._settling.discard)
                 if runs_on is not None:
-                    runs_on(task)
+                    runs_on(_end_of(task))
 
     async def close(self) -> None:
         """Releases every caller, and waits until what they left has ended, a second at most."""
@@ -117,12 +117,10 @@ class Calls:
 
     def _run_on(self, call: Any, runs_on: RunsOn | None) -> None:
         """Keeps a call that nobody waits for until its end: gRPC cancels what is not kept."""
-        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._running_on[ended] = call
-        ended.add_done_callback(self._running_on.pop)
-        call.add_done_callback(lambda _: _release(ended, None))
+        self._running_on.add(call)
+        call.add_done_callback(self._running_on.discard)
         if runs_on is not None:
-            runs_on(ended)
+            runs_on(_end_of(call))
 
     async def _released_by(
         self, add_done_callback: Callable[[Callable[[Any], None]], None], timeout_s: float | None
@@ -140,6 +138,13 @@ class Calls:
             self._waiting.discard(released)
             if timer is not None:
                 timer.cancel()
+
+
+def _end_of(work: Any) -> asyncio.Future[None]:
+    """What is done when some work has ended. Cancelling it is without effect: Triton may crash of what is lost, too."""
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    work.add_done_callback(lambda _: _release(ended, None))
+    return ended
 
 
 def _release(released: asyncio.Future[None], error: CallError | None) -> None:

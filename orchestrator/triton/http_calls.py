@@ -102,6 +102,8 @@ class HttpCalls:
             ended = connection.ended(waiter)
             if ended is not None and runs_on is not None:
                 runs_on(ended)
+                if ended.cancelled():
+                    connection.abort()  # nothing will come
         if isinstance(outcome, CallError):
             raise outcome from outcome.__cause__
         return outcome

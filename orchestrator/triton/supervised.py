@@ -258,8 +258,10 @@ class _Attempt:
 
     def _relay(self, runs_on: RunsOn | None) -> RunsOn:
         def relay(rest: asyncio.Future[Any]) -> None:
-            # What is lost holds no place, for nothing runs it. Nor is Triton told: that crashed it once in 200 streams.
-            if self.lost is None and runs_on is not None:
+            if self.lost is not None:
+                if self.request.late:
+                    rest.cancel()  # it has no end: Triton waits for the dead worker for ever
+            elif runs_on is not None:
                 runs_on(rest)
 
         return relay

@@ -29,6 +29,7 @@ __all__ = ["TritonBackend"]
 _SERVICE = "/inference.GRPCInferenceService/"
 _READY_S = 2.0
 _CLOSE_S = 1.0
+_ERROR_S = 0.1
 _HELD_S = 0.002
 """How long one stream may keep the event loop from everything else."""
 
@@ -104,6 +105,7 @@ class TritonBackend:
             async with contextlib.aclosing(reading) as parts:
                 async for message in parts:
                     if message.error_message:
+                        await _end_of(parts)
                         raise from_status(grpc.StatusCode.UNKNOWN, message.error_message)
                     if message.infer_response.outputs:  # the last one may have none
                         yield decode_response(message.infer_response)
@@ -222,6 +224,14 @@ class _Rests:
     def add(self, rest: "asyncio.Future[None]") -> None:
         if not self.ended and self._runs_on is not None:
             self._runs_on(rest)
+
+
+async def _end_of(parts: AsyncGenerator[Any, None]) -> None:
+    """Waits a moment for a stream's end behind its error: who leaves before holds a place that the next call may need."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_ERROR_S):
+            async for _ in parts:
+                pass
 
 
 class _Connection:

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from orchestrator.engine.answers import chunks_of, drained, receive, wait_readable
 from orchestrator.engine.backend import InferRequest, InferResponse, RunsOn, Tensors
 from orchestrator.engine.models import of_model
-from orchestrator.errors import BackendUnavailable, CallError, DeadlineExceeded
+from orchestrator.errors import BackendUnavailable, CallError, DeadlineExceeded, OutputMismatch
 from orchestrator.formats import from_triton, to_triton
 from orchestrator.sdk.native import refuse_at_start, refuse_on_loop
 from orchestrator.spec import NativeModelSpec
@@ -53,11 +53,17 @@ class _Bls(ABC):
         Raises:
             CallError: see `Backend`.
         """
+        if request.late:  # only the worker itself can let us know that it has died
+            # To the end: a stream that is closed early counts as cancelled.
+            answers = [response async for response in self._directly(request, decoupled=False)]
+            if len(answers) != 1:
+                raise OutputMismatch(f"{request.model} gave {len(answers)} answers where one was due")
+            return answers[0]
         with self._entered(request) as number:
             outputs = await self._called(partial(self.calls.answer, request, number), request)
         return InferResponse(outputs)
 
-    async def stream(self, request: InferRequest) -> AsyncGenerator[InferResponse, None]:
+    def stream(self, request: InferRequest) -> AsyncGenerator[InferResponse, None]:
         """Runs a service whose model is decoupled. `request.timeout_s` is for the whole stream.
 
         Memory is bounded: the worker waits where its chunks are not read. Closing the generator ends the inference soon.
@@ -65,9 +71,13 @@ class _Bls(ABC):
         Raises:
             CallError: see `Backend`.
         """
+        return self._directly(request, decoupled=True)
+
+    async def _directly(self, request: InferRequest, *, decoupled: bool) -> AsyncGenerator[InferResponse, None]:
+        """Past Triton, see `engine/answers.py`."""
         end = None if request.timeout_s is None else time.monotonic() + request.timeout_s
         with self._entered(request) as number:
-            connected = await self._called(partial(self.calls.begin, request, number), request)
+            connected = await self._called(partial(self.calls.begin, request, number, decoupled=decoupled), request)
             ended = False
             try:
                 async with contextlib.aclosing(chunks_of(partial(self._received, connected, end))) as chunks:

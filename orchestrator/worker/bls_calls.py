@@ -121,11 +121,12 @@ class BlsCalls:
         response = self._asked(request, once)
         return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
 
-    def begin(self, request: InferRequest, number: int = 0) -> socket.socket:
-        """Has a service begin a stream, and blocks until its worker has the request.
+    def begin(self, request: InferRequest, number: int = 0, *, decoupled: bool) -> socket.socket:
+        """Has a service begin a call that it answers past Triton, and blocks until its worker has the request.
 
         Args:
             number: the call's on the cancel board; 0 where it is on none.
+            decoupled: its model is.
 
         Returns:
             Where its frames arrive (`engine/frames.py`); does not block. An end without the last frame: the worker has died.
@@ -137,8 +138,9 @@ class BlsCalls:
         def once(request_id: str) -> tuple[Any, socket.socket | None]:
             with Listener() as listener:
                 parameters = {**_parameters(request, number), ANSWERS_PARAMETER: listener.name}
+                message = self._message(request, request_id, parameters)
                 # Always to its end: what is left unread stays in flight, and can end this process.
-                responses = list(self._message(request, request_id, parameters).exec(decoupled=True))
+                responses = list(message.exec(decoupled=True)) if decoupled else [message.exec()]
                 failed = next((each for each in responses if each.has_error()), None)
                 return (failed, None) if failed is not None else (responses[-1], listener.accept())
 

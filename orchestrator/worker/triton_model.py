@@ -44,6 +44,8 @@ _LOOK_S: Final = 0.05
 """How often running calls are checked for callers that have gone, at the most."""
 _LOOK_SHARE: Final = 0.02
 """Of the event loop's time, for that: asking Triton takes 40 us a call, the cancel board 1."""
+_LOOK_LONGEST_S: Final = 1.0
+"""The most between two checks, also where a busy machine made one of them long."""
 _LAST_WORD_S: Final = 1.0
 """How long a caller may take to read the end of a call that nobody waits for: one that does not read knows by itself."""
 
@@ -174,10 +176,13 @@ class _Many:
     """
 
     def __init__(self, running: Running, requests: "_Requests", *, composes: bool) -> None:
-        self._composes = composes
         self._running = running
         self._requests = requests
         self._flow = Flow(requests.board)
+        decoupled = running.definition.spec.decoupled
+        self._holds = composes and decoupled
+        # A model that is not decoupled owes every request a response.
+        self._received = () if decoupled else (pb_utils.InferenceResponse([]),)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="orchestrator-worker", daemon=True)
         self._thread.start()
@@ -213,12 +218,12 @@ class _Many:
             except Exception as error:  # noqa: BLE001  # whatever it is, the call must have its end
                 call = fault_of(error, self._running.definition.spec.name, [request_id])
             held = None
-            if self._composes and isinstance(call, WorkerCall) and call.parameters.get(HELD_PARAMETER):
+            if self._holds and isinstance(call, WorkerCall) and call.parameters.get(HELD_PARAMETER):
                 held = sender
                 sender.send(pb_utils.InferenceResponse([]))
             else:
                 # Here and not on the event loop: a caller inside of Triton would wait for ever if we died before.
-                sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+                sender.send(*self._received, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
             work.append((request_id, partial(self._serve_directly, request_id, call, answers, held)))
         self._loop.call_soon_threadsafe(self._begin, work)
 
@@ -343,7 +348,7 @@ class _Many:
                 if lifetime.end() is not None:
                     del self._lifetimes[task]  # once: what it does then is its own affair
                     task.cancel()
-            pause_s = max(_LOOK_S, (time.perf_counter() - started) / _LOOK_SHARE)
+            pause_s = min(max(_LOOK_S, (time.perf_counter() - started) / _LOOK_SHARE), _LOOK_LONGEST_S)
         self._watch = None
 
 

@@ -5,12 +5,15 @@ import re
 import signal
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx2
 import numpy as np
 import pytest
 import tritonclient.grpc
 import tritonclient.http
+from numpy.typing import NDArray
+from tritonclient.utils import InferenceServerException
 
 from orchestrator.client import Client
 from orchestrator.errors import InvalidInput, ServiceFault
@@ -37,6 +40,25 @@ def test_a_plain_triton_client_gets_the_same_numbers_over_http_and_grpc() -> Non
             assert theirs.dtype == np.float32
             assert theirs.tolist() == ours == (rows * 2).tolist()
             triton.close()
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_plain_triton_clients_call_async_services_many_at_once(protocol: str) -> None:
+    module = {"http": tritonclient.http, "grpc": tritonclient.grpc}[protocol]
+    rows, count, text = np.array([[1.5, -2, 3]], np.float32), np.array([[8]], np.int64), np.array([[b"this"]], object)
+    with Serving("walk:Steps") as server:
+
+        def infer(api: str, name: str, value: NDArray[Any], kind: str) -> Any:
+            with module.InferenceServerClient(server.triton[protocol]) as triton:
+                tensor = module.InferInput(name, value.shape, kind)
+                tensor.set_data_from_numpy(value)
+                return triton.infer(f"Steps.{api}", [tensor]).as_numpy("result")
+
+        assert infer("double", "rows", rows, "FP32").tolist() == (rows * 2).tolist()
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(lambda _: infer("meet", "count", count, "INT64").tolist(), range(8))) == [[[8]]] * 8
+        with pytest.raises(InferenceServerException, match="not this"):
+            infer("refuse", "text", text, "BYTES")
 
 
 def test_batches_form_and_every_client_gets_its_own_rows() -> None:

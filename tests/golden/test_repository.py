@@ -14,10 +14,12 @@ from orchestrator.compiler import RepositoryPlan, Target, plan_repository
 from orchestrator.errors import CompileError
 from orchestrator.sdk import load_service, read_service
 from orchestrator.spec import SPEC_FILE, ServiceSpec
+from tests.services.flows import Flows
 from tests.services.greeter import Greeter
 from tests.services.kinds import Kinds
 from tests.services.mixed import Mixed
 from tests.services.rows import Rows
+from tests.services.walk import Steps
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -56,6 +58,13 @@ def test_a_batching_service_is_one_model_with_a_dynamic_batcher() -> None:
     assert [(group.count, group.kind) for group in config.instance_group] == [(2, CPU)]
     assert not config.model_transaction_policy.decoupled
     assert config.parameters["service_path"].string_value == "../services"
+
+
+@pytest.mark.parametrize(("service", "decoupled"), [(Steps, False), (Flows, True)])
+def test_only_a_stream_makes_a_model_decoupled(service: type, decoupled: bool) -> None:
+    """Triton refuses plain inferences of a decoupled model, and ensembles over it."""
+    assert read_service(service, "x:X").spec.concurrent
+    assert config_of(plan_of(service), service.__name__).model_transaction_policy.decoupled is decoupled
 
 
 def test_only_a_container_gets_the_gpu_that_the_service_asks_for() -> None:

@@ -1,5 +1,6 @@
 """What the end-to-end tests serve: one batchable API that counts, typed APIs beside it, and code that fails."""
 
+import asyncio
 from typing import Annotated
 
 import numpy as np
@@ -55,3 +56,29 @@ class Several:
     @orchestrator.api
     def total(self, values: np.ndarray) -> np.ndarray:
         return np.asarray(values.sum())
+
+
+@orchestrator.service
+class Steps:
+    """Many calls at once, each with one answer."""
+
+    def __init__(self) -> None:
+        self.here = 0
+        self.all_here = asyncio.Event()
+
+    @orchestrator.api
+    async def meet(self, count: int) -> int:
+        """Answers once so many callers are here."""
+        self.here += 1
+        if self.here >= count:
+            self.all_here.set()
+        await self.all_here.wait()
+        return self.here
+
+    @orchestrator.api
+    async def refuse(self, text: str) -> str:
+        raise orchestrator.errors.InvalidInput(f"not {text}")
+
+    @orchestrator.api(batchable=True, max_batch_size=8)
+    async def double(self, rows: Annotated[np.ndarray, DType("float32"), Shape((-1, 3))]) -> np.ndarray:
+        return rows * 2

@@ -405,6 +405,17 @@ def test_a_call_that_was_left_ends_with_its_connection(run: Run) -> None:
     talk(run, waiting, use)
 
 
+def test_who_is_let_go_since_nothing_will_come_hangs_up(run: Run) -> None:
+    async def use(server: Server, calls: HttpCalls) -> None:
+        with pytest.raises(DeadlineExceeded):
+            await calls.infer(asked(0.1, runs_on=lambda rest: rest.cancel() and None), 7)
+        server.go.set()
+        await until(lambda: not server.open)
+        await calls.infer(asked(), 7)
+
+    assert talk(run, waiting, use).connections == 2
+
+
 def test_time_may_run_out_before_there_is_a_connection(run: Run) -> None:
     async def use(server: Server, calls: HttpCalls) -> None:
         with pytest.raises(DeadlineExceeded):

@@ -38,11 +38,13 @@ class Scripted:
 
     Attributes:
         sent: the requests.
+        rests: what is done when a call has ended that was left.
     """
 
     def __init__(self, *steps: Step) -> None:
         self._steps = list(steps)
         self.sent: list[InferRequest] = []
+        self.rests: list[asyncio.Future[Any]] = []
 
     async def open(self) -> None: ...
 
@@ -73,7 +75,8 @@ class Scripted:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
             assert request.runs_on is not None
-            request.runs_on(asyncio.get_running_loop().create_future())
+            self.rests.append(asyncio.get_running_loop().create_future())
+            request.runs_on(self.rests[-1])
             raise
         raise AssertionError("nobody let it go")
 
@@ -286,6 +289,14 @@ def test_a_lost_call_holds_no_place_and_a_cancelled_one_does(tmp_path: Path) -> 
 
     asyncio.run(main())
     assert len(held) == 1
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_triton_would_wait_for_for_ever_is_given_up(tmp_path: Path, late: bool) -> None:
+    page(1, "id")
+    backend, request = Scripted("hang"), InferRequest("m", {}, request_id="id", late=late)
+    assert isinstance(ask(tmp_path, backend, lambda: lost(last=False).write(tmp_path), request=request), CallError)
+    assert [rest.cancelled() for rest in backend.rests] == [late]
 
 
 def read_stream(folder: Path, backend: Scripted, meanwhile: Callable[[], Any]) -> tuple[int, CallError | None]:
