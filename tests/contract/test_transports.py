@@ -59,6 +59,15 @@ class TritonPythonModel:
         text = json.dumps({name: value for name, value in how.items() if name != "call"}, sort_keys=True)
         return pb_utils.InferenceResponse([pb_utils.Tensor("y", numpy.array([text.encode()], object))])
 """
+REFUSES = """
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    def execute(self, requests):
+        for request in requests:
+            error = pb_utils.InferenceResponse(error=pb_utils.TritonError("no"))
+            request.get_response_sender().send(error, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+"""
 X = np.zeros(1, np.int64)
 SMALL = """\
 input [{ name: "x" data_type: TYPE_INT64 dims: [ 1 ] }]
@@ -85,6 +94,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(root, "echo", ECHO, f"input [{','.join(echo)}] output [{','.join(output)}]")
     write_model(root, "modes", MODES, SMALL)
     write_model(root, "stream", MODES, SMALL + "model_transaction_policy { decoupled: true }")
+    write_model(root, "refuses", REFUSES, SMALL + "model_transaction_policy { decoupled: true }")
     write_model(root, "queue", MODES, SMALL + "dynamic_batching { default_queue_policy { max_queue_size: 1 } }", 1)
     return root
 
@@ -111,7 +121,7 @@ def server(repository: Path) -> Iterator[TritonServer]:
 def shared(repository: Path) -> Iterator[TritonServer]:
     with TritonServer() as one:
         one.start([repository])
-        load(one, "echo", "modes", "stream", "queue")
+        load(one, "echo", "modes", "stream", "refuses", "queue")
         yield one
 
 
@@ -189,6 +199,19 @@ def test_many_calls_at_once(shared: TritonServer, transport: str) -> None:
         return [json.loads(answer.outputs["y"][0])["i"] for answer in answers]
 
     assert over(shared, transport, use) == list(range(300))
+
+
+def test_a_stream_that_ended_with_an_error_leaves_nothing_behind(shared: TritonServer) -> None:
+    """What is left holds a place in the queue, and the next call of a caller who waits for each answer would be refused."""
+    left: list[asyncio.Future[Any]] = []
+
+    async def use(backend: TritonBackend) -> None:
+        for _ in range(50):
+            with pytest.raises(CallError):
+                await anext(backend.stream(InferRequest("refuses", {"x": X}, runs_on=left.append)))
+
+    over(shared, "grpc", use)
+    assert not left
 
 
 def test_a_front_end_calls_over_http() -> None:
