@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import triton_python_backend_utils as pb_utils
+import uvloop
 
 from orchestrator.engine.answers import HELD_PARAMETER, Answers
 from orchestrator.engine.backend import Backend
@@ -183,7 +184,7 @@ class _Many:
         self._holds = composes and decoupled
         # A model that is not decoupled owes every request a response.
         self._received = () if decoupled else (pb_utils.InferenceResponse([]),)
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()  # as on the front-end; each call of another service changes threads twice
         self._thread = threading.Thread(target=self._loop.run_forever, name="orchestrator-worker", daemon=True)
         self._thread.start()
         self._tasks: set[asyncio.Task[None]] = set()
