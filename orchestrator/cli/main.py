@@ -1,5 +1,6 @@
 """The `orchestrator` command."""
 
+import inspect
 import sys
 
 import typer
@@ -43,6 +44,20 @@ app.add_typer(keys_command.app, name="keys")
 add_exchange(models_command.app)
 add_versions(models_command.app)
 deploy_command.add_deployment(models_command.app)
+
+
+def _show_whole_summaries(of: typer.Typer) -> None:
+    """Lists of commands have the first sentence of each, which Typer would cut at the end of a line."""
+    for command in of.registered_commands:
+        if command.callback is not None and command.short_help is None:
+            summary, _, _ = (inspect.getdoc(command.callback) or "").partition("\n\n")
+            command.short_help = " ".join(summary.split())
+    for group in of.registered_groups:
+        if group.typer_instance is not None:
+            _show_whole_summaries(group.typer_instance)
+
+
+_show_whole_summaries(app)
 
 
 def _version(wanted: bool) -> None:

@@ -450,3 +450,9 @@ def test_the_real_command_ends_with_one_line_and_its_code(tmp_path: Path) -> Non
     assert done.stderr.startswith("error: zork:latest: no model 'zork' in the store")
     assert len(done.stderr.splitlines()) == 1
     assert 1 in EXIT_CODES.values()
+
+
+def test_lists_of_commands_say_whole_sentences() -> None:
+    for words in ([], ["models"], ["config"], ["keys"]):
+        listed = CliRunner().invoke(app, [*words, "--help"]).stdout.split("Commands:")[1]
+        assert "..." not in listed
