@@ -1,6 +1,7 @@
 """Runs the front-end: in this process, or in several that share the port."""
 
 import asyncio
+import functools
 import gc
 import logging
 import multiprocessing
@@ -46,6 +47,8 @@ from orchestrator.spec import Placement, ServiceConfig, ServiceSpec, Ssl
 from orchestrator.tracing import start_tracing, stop_tracing
 from orchestrator.triton import Control, TritonBackend, read_all_metrics, read_metrics
 from orchestrator.triton.addresses import resolved
+from orchestrator.triton.remote import RemoteTriton
+from orchestrator.triton.remote_health import FleetHealth
 from orchestrator.triton.several import SeveralBackend
 from orchestrator.triton.supervised import SupervisedBackend
 from orchestrator.worker.instance import load_definition
@@ -208,7 +211,7 @@ def _app_of_apis(plan: FrontendPlan, drain: Drain | None) -> FastAPI:
             processes=plan.workers,
             allow_internal_urls=plan.allow_internal_urls,
             drain=drain,
-            health=health.read if (health := _health_of(plan)) else Health,
+            health=_reader_of_health(plan),
         ),
         engine_metrics=_metrics_of(plan),
         engine_index=partial(_index_of, plan) if plan.has_triton else None,
@@ -239,7 +242,7 @@ async def _index_of(plan: FrontendPlan) -> list[ModelVersion]:
 
 def _triton_of(plan: FrontendPlan) -> Backend:
     if plan.grpc_url is None:
-        return SeveralBackend(TritonBackend, partial(resolved, plan.elsewhere))
+        return SeveralBackend(_remote_triton, partial(resolved, plan.elsewhere))
     triton = TritonBackend(plan.grpc_url, board=plan.call_board, http_url=plan.http_url)
     return SupervisedBackend(triton, _health_of(plan))
 
@@ -257,9 +260,26 @@ def _models_of(plan: FrontendPlan, definition: Definition) -> BackendModels | No
     return BackendModels(_triton_of(plan), timeout_s=definition.spec.traffic.timeout_s)
 
 
+def _remote_triton(address: str) -> RemoteTriton:
+    return RemoteTriton(TritonBackend(address), _fleet_health().of(address))
+
+
+@functools.cache
+def _fleet_health() -> FleetHealth:
+    """What this process knows of Tritons elsewhere."""
+    return FleetHealth(TritonBackend)
+
+
 def _health_of(plan: FrontendPlan) -> HealthFile | None:
     """What is known of the Triton, where it is ours."""
     return None if plan.grpc_url is None or plan.scratch is None else HealthFile(plan.scratch)
+
+
+def _reader_of_health(plan: FrontendPlan) -> Callable[[], Health]:
+    """Gives what is known of everything beneath."""
+    if plan.elsewhere:
+        return _fleet_health().read
+    return health.read if (health := _health_of(plan)) else Health
 
 
 def _worker_index() -> int:

@@ -1,23 +1,45 @@
 """What is known of a server's health, for whoever answers callers: a small file, replaced as a whole.
 
-`triton/supervisor.py` writes it. Times are nanoseconds of the machine's monotonic clock, which all processes share.
+`triton/supervisor.py` writes it. Times are nanoseconds of the machine's monotonic clock, which all processes share. Who is
+on another machine gets it from a model that runs in the Triton itself (`worker/health_model.py`).
 """
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from pydantic import ValidationError
 
+from orchestrator.engine.heartbeat import Beat, was_begun
 from orchestrator.spec.frozen import Frozen
 
-__all__ = ["HEALTH_FILE", "TRITON", "Health", "HealthFile", "Loss", "ModelHealth", "State"]
+__all__ = [
+    "HEALTH_FILE",
+    "HEALTH_MODEL",
+    "KNOWN_S",
+    "TRITON",
+    "Health",
+    "HealthFile",
+    "HealthReport",
+    "HealthSource",
+    "Loss",
+    "ModelHealth",
+    "State",
+    "joint_health",
+]
 
 HEALTH_FILE: Final = "health.json"
 """Name inside the server's run directory."""
+HEALTH_MODEL: Final = "orchestrator_health"
+"""Name of the Triton model that tells it to other machines: the text input `seen` has the digest of what the caller knows,
+the text output `report` comes as soon as there is something else, or after some seconds."""
+KNOWN_S: Final = 25.0
+"""How long ago a worker may have died to be the one that a call met: its page is there for longer."""
 TRITON: Final = "triton"
 """Stands in a model's place where it is about the whole server; no model of ours has this name."""
 
@@ -116,8 +138,84 @@ class Health(Frozen):
 _WELL: Final = ModelHealth()
 
 
+def joint_health(servers: Sequence[Health]) -> Health:
+    """That of several servers which serve the same: what one of them can do can be done. It tells of no losses."""
+    names = {name: None for health in servers for name in health.models}
+    models = {name: _joint([health.of(name) for health in servers]) for name in names}
+    deaths, heals = Counter[str](), Counter[str]()
+    for health in servers:
+        deaths.update(health.deaths)
+        heals.update(health.heals)
+    return Health(whole=_joint([health.whole for health in servers]), models=models, deaths=deaths, heals=heals)
+
+
+def _joint(found: Sequence[ModelHealth]) -> ModelHealth:
+    bad = [health for health in found if health.state is not State.SERVING]
+    if not bad:
+        return _WELL
+    worst = min(bad, key=lambda health: _WORST_FIRST.index(health.state))
+    state = State.DEGRADED if any(health.answers for health in found) else worst.state
+    return worst.model_copy(update={"state": state, "reason": "; ".join(dict.fromkeys(each.reason for each in bad))})
+
+
+class HealthReport(Frozen):
+    """A server's health for another machine.
+
+    Attributes:
+        now_ns: when it was made, by the server's clock.
+        marks: process id of a worker that has died lately -> marks of the calls that it had begun, see `Beat`.
+    """
+
+    health: Health
+    now_ns: int
+    marks: Mapping[int, tuple[int, ...] | None] = {}
+
+    @classmethod
+    def of(cls, health: Health) -> "HealthReport":
+        """As it is now, on the server's machine."""
+        now_ns = time.monotonic_ns()
+        dead = [loss.pid for loss in health.losses if now_ns - loss.at_ns < KNOWN_S * 1e9]
+        beats = {pid: beat for pid in dead if (beat := Beat.read(health.server_id, pid)) is not None}
+        marks = {pid: None if beat.marks is None else tuple(sorted(beat.marks)) for pid, beat in beats.items()}
+        return cls(health=health, now_ns=now_ns, marks=marks)
+
+    def here(self) -> Health:
+        """With the times of this machine's clock, as if it had been made at this moment."""
+        shift_ns = time.monotonic_ns() - self.now_ns
+        losses = tuple(each.model_copy(update={"at_ns": each.at_ns + shift_ns}) for each in self.health.losses)
+        return self.health.model_copy(update={"losses": losses})
+
+    def beats(self) -> dict[int, Beat]:
+        """Process id -> what a worker that has died had last said."""
+        return {
+            pid: Beat(turn_ns=0, since_ns=0, calls=0, marks=None if marks is None else frozenset(marks))
+            for pid, marks in self.marks.items()
+        }
+
+
+class HealthSource(Protocol):
+    """Where a front-end learns how a server is."""
+
+    @property
+    def known(self) -> bool:
+        """Whether anybody watches the server, and tells."""
+        ...
+
+    def read(self) -> Health:
+        """What was last said; a server that nobody watches is well."""
+        ...
+
+    def beat(self, pid: int) -> Beat | None:
+        """What a worker that has died had last said; None where nobody knows."""
+        ...
+
+    def was_begun(self, request_id: str) -> bool:
+        """Whether any worker that is known of may have begun a call."""
+        ...
+
+
 class HealthFile:
-    """Reads the file, again only where it has changed.
+    """Reads the file, again only where it has changed (implements `HealthSource`).
 
     Args:
         folder: the server's run directory.
@@ -127,6 +225,16 @@ class HealthFile:
         self._path = folder / HEALTH_FILE
         self._seen: tuple[int, int] | None = None
         self._health = Health()
+
+    @property
+    def known(self) -> bool:
+        return True
+
+    def beat(self, pid: int) -> Beat | None:
+        return Beat.read(self._health.server_id, pid)
+
+    def was_begun(self, request_id: str) -> bool:
+        return was_begun(self._health.server_id, request_id)
 
     def read(self) -> Health:
         """What the supervisor last said; a server without a supervisor is well."""

@@ -11,6 +11,8 @@ The page is `/dev/shm/<server's id>-beat-<pid>`, so that it goes with the server
     u32 full      not 0: it has begun more calls at once than there are places
     u32 mark ...  CRC of the id of a call that it has begun, also of the last ones that have ended: the answer may be on
                   its way; 0 for an empty place
+    ...
+    4096          its command line, which says what it works for, as in /proc
 """
 
 import contextlib
@@ -26,16 +28,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-__all__ = ["SERVER_ID_VARIABLE", "TURN_S", "Beat", "Heartbeat", "beat_path", "beats_of", "was_begun"]
+__all__ = [
+    "SERVER_ID_VARIABLE",
+    "TURN_S",
+    "Beat",
+    "Heartbeat",
+    "beat_path",
+    "beats_of",
+    "command_line_of",
+    "was_begun",
+]
 
 SERVER_ID_VARIABLE: Final = "ORCHESTRATOR_SERVER"
 """Carries the server's id into every process below Triton, so that a stray one can be told from anything else."""
 _SHM: Final = Path("/dev/shm")  # noqa: S108
-_BYTES: Final = 4096
+_MARKED_BYTES: Final = 4096
+_BYTES: Final = 8192
 _HEAD: Final = struct.Struct("<QQII")
 _CALLS, _FULL, _MARKS = range(4, 7)
 """Places among the page's words of 32 bits."""
-_PLACES: Final = _BYTES // 4 - _MARKS
+_PLACES: Final = _MARKED_BYTES // 4 - _MARKS
 TURN_S: Final = 0.5
 """How often a living worker says so."""
 
@@ -79,6 +91,14 @@ class Beat:
         return cls(turn_ns, since_ns, calls, marks)
 
 
+def command_line_of(server_id: str, pid: int) -> bytes:
+    """Of a worker, dead or alive, words ended by NULs; empty where nobody knows."""
+    try:
+        return beat_path(server_id, pid).read_bytes()[_MARKED_BYTES:].rstrip(b"\0")
+    except OSError:
+        return b""
+
+
 def beat_path(server_id: str, pid: int) -> Path:
     """File of a worker's page."""
     return _SHM / f"{server_id}-beat-{pid}"
@@ -112,6 +132,8 @@ class Heartbeat:
         self._times = memoryview(page or bytearray(_BYTES)).cast("Q")
         self._words = memoryview(self._times.obj).cast("I")
         self._is_read = page is not None
+        command = Path("/proc/self/cmdline").read_bytes()[: _BYTES - _MARKED_BYTES]
+        memoryview(self._times.obj).cast("B")[_MARKED_BYTES : _MARKED_BYTES + len(command)] = command
         self._times[0] = time.monotonic_ns()
         self._work: dict[object, int] = {}
         self._next = 0

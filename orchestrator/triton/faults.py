@@ -6,9 +6,21 @@ from typing import Any
 import grpc
 
 from orchestrator.engine.faults import TAIL_MARK, error_of_status, worker_details
-from orchestrator.errors import CallError
+from orchestrator.errors import BackendUnavailable, CallError
 
-__all__ = ["TAIL_MARK", "StatusCause", "from_status"]
+__all__ = ["TAIL_MARK", "NotBegun", "StatusCause", "from_status"]
+
+
+class NotBegun(BackendUnavailable):
+    """Nothing has begun the call: it may be sent again, to any server.
+
+    Args:
+        soon: what runs it here is being put right at this moment.
+    """
+
+    def __init__(self, message: str, *, soon: bool, retry_after_s: float = 1.0) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.soon = soon
 
 
 class StatusCause(Exception):

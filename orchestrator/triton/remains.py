@@ -41,6 +41,10 @@ class Remains:
             with contextlib.suppress(OSError):
                 (_SHM / worker.segment).unlink()
 
+    def has(self, pid: int) -> bool:
+        """Whether a dead worker of that process id is known."""
+        return any(worker.pid == pid for worker in self._dead)
+
     def sweep(self, alive: Collection[WorkerProcess]) -> None:
         """Removes the pages of those that died a while ago.
 

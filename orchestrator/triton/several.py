@@ -6,14 +6,16 @@ that it had not begun goes to another one; one that it may have begun fails, ret
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
+import math
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from orchestrator.engine.backend import Backend, InferRequest, InferResponse
-from orchestrator.errors import BackendUnavailable, CallError
-from orchestrator.triton.faults import StatusCause
+from orchestrator.errors import BackendUnavailable, CallError, DeadlineExceeded
+from orchestrator.triton.faults import NotBegun, StatusCause
 
 __all__ = ["Server", "SeveralBackend"]
 
@@ -26,6 +28,9 @@ _SILENT: Final = 4
 """Times that it says nothing, one after the other, after which the calls that it has are given up."""
 _PATIENCE_S: Final = 5.0
 """How long a call waits for any server at all, at the most."""
+_REPAIR_S: Final = 10.0
+"""How long a call waits for the repair of what runs it, where nothing else does."""
+_AGAIN_S: Final = 0.05
 _NOT_BEGUN: Final = re.compile(
     r"failed to connect to all addresses|[Ss]erver (is )?not ready|[Ss]erver (is )?(stopping|exiting)"
     r"|unknown model: '.*' (is not found|has no available versions)"
@@ -34,6 +39,15 @@ _NOT_BEGUN: Final = re.compile(
 
 class Server(Backend, Protocol):
     """One Triton."""
+
+    @property
+    def takes_calls(self) -> bool:
+        """Whether it may be called, as far as is known; `server_ready` asks."""
+        ...
+
+    def answers(self, model: str) -> bool:
+        """Whether something runs a model there, as far as is known."""
+        ...
 
     async def server_ready(self) -> bool:
         """Whether it takes calls now. Never raises."""
@@ -101,6 +115,44 @@ class _Call:
             self._task = None
 
 
+class _Way:
+    """A call on its way to some server.
+
+    Attributes:
+        tried: addresses of servers that did not begin it, and will not.
+    """
+
+    def __init__(self, request: InferRequest) -> None:
+        now = asyncio.get_running_loop().time()
+        self.tried: set[str] = set()
+        self.model = request.model
+        self._request = request
+        self._end = math.inf if request.timeout_s is None else now + request.timeout_s
+        self._patience_end = now + _REPAIR_S
+
+    @property
+    def left_s(self) -> float:
+        """Of its caller's time."""
+        return self._end - asyncio.get_running_loop().time()
+
+    @property
+    def patience_s(self) -> float:
+        """How long it may wait for a repair."""
+        return min(self._end, self._patience_end) - asyncio.get_running_loop().time()
+
+    def request(self) -> InferRequest:
+        """As it is sent now.
+
+        Raises:
+            DeadlineExceeded: its caller's time is over.
+        """
+        if self._request.timeout_s is None:
+            return self._request
+        if self.left_s <= 0:
+            raise DeadlineExceeded("the model did not answer in time")
+        return dataclasses.replace(self._request, timeout_s=self.left_s)
+
+
 class SeveralBackend:
     """Implements `Backend`.
 
@@ -128,22 +180,23 @@ class SeveralBackend:
             self._watching = asyncio.create_task(self._watch())
 
     async def infer(self, request: InferRequest) -> InferResponse:
-        tried: set[str] = set()
+        way = _Way(request)
         while True:
-            member = await self._chosen(request, tried)
+            member, request = await self._chosen(way), way.request()
             call = _Call()
             member.running.add(call)
             try:
                 return await call.wait_for(member.server.infer(request))
             except CallError as error:
-                self._judge(member, error, tried)
+                failure = error
             finally:
                 member.running.discard(call)
+            await self._judge(way, member, failure)
 
     async def stream(self, request: InferRequest) -> AsyncGenerator[InferResponse, None]:
-        tried: set[str] = set()
+        way = _Way(request)
         while True:
-            member = await self._chosen(request, tried)
+            member, request = await self._chosen(way), way.request()
             call = _Call()
             member.running.add(call)
             begun = False
@@ -156,9 +209,10 @@ class SeveralBackend:
             except CallError as error:
                 if begun:
                     raise
-                self._judge(member, error, tried)
+                failure = error
             finally:
                 member.running.discard(call)
+            await self._judge(way, member, failure)
 
     async def ready(self, model: str) -> bool:
         """Whether any server can run it."""
@@ -171,7 +225,7 @@ class SeveralBackend:
             await asyncio.gather(self._watching, return_exceptions=True)
         await asyncio.gather(*(member.server.close() for member in self._members.values()), *self._ending)
 
-    async def _chosen(self, request: InferRequest, tried: set[str]) -> _Member:
+    async def _chosen(self, way: "_Way") -> _Member:
         """The server with the least to do; waits a little where there is none.
 
         Raises:
@@ -179,28 +233,44 @@ class SeveralBackend:
         """
         await self.open()
         loop = asyncio.get_running_loop()
-        end = loop.time() + min(_PATIENCE_S, request.timeout_s or _PATIENCE_S)
+        end = loop.time() + min(_PATIENCE_S, way.left_s)
         while True:
-            fit = [member for member in self._members.values() if member.up and member.address not in tried]
-            if fit:
-                return min(fit, key=lambda member: len(member.running))
+            if fit := self._fit(way):
+                best = [member for member in fit if member.server.answers(way.model)]
+                return min(best or fit, key=lambda member: len(member.running))
             left_s = end - loop.time()
-            if left_s <= 0 or tried:
+            if left_s <= 0 or way.tried:
                 raise BackendUnavailable("no Triton takes calls now")
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), left_s)
 
-    def _judge(self, member: _Member, error: CallError, tried: set[str]) -> None:
-        """Lets a call that failed go on to another server, where it was not begun.
+    def _fit(self, way: "_Way") -> list[_Member]:
+        """Servers that take calls."""
+        return [
+            member
+            for member in self._members.values()
+            if member.up and member.server.takes_calls and member.address not in way.tried
+        ]
+
+    async def _judge(self, way: "_Way", member: _Member, error: CallError) -> None:
+        """Lets a call that failed go on to another server, where it was not begun; or to the same, once that can run it.
 
         Raises:
-            CallError: it may have been.
+            CallError: it may have been, or nothing will run it soon.
         """
         cause = error.__cause__
+        if isinstance(error, NotBegun):
+            if any(each is not member and each.server.answers(way.model) for each in self._fit(way)):
+                way.tried.add(member.address)
+            elif error.soon and way.patience_s > _AGAIN_S:
+                await asyncio.sleep(_AGAIN_S)
+            else:
+                raise error
+            return
         if not isinstance(cause, StatusCause) or cause.details or not _NOT_BEGUN.search(cause.text):
             raise error
-        tried.add(member.address)
+        way.tried.add(member.address)
         if "unknown model" not in cause.text:
             member.set_up(False)  # until it says otherwise
 
@@ -213,7 +283,8 @@ class SeveralBackend:
         addresses = await self._resolve()
         for address in addresses:
             if address not in self._members:
-                self._members[address] = _Member(address, self._connect(address))
+                member = self._members[address] = _Member(address, self._connect(address))
+                await member.server.open()
         members = list(self._members.values())
         answers = await asyncio.gather(*(_is_ready(member.server) for member in members))
         for member, is_ready in zip(members, answers, strict=True):

@@ -17,10 +17,12 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from orchestrator.engine.health import HEALTH_MODEL, Health, ModelHealth, State
 from orchestrator.engine.heartbeat import SERVER_ID_VARIABLE
 from orchestrator.errors import OrchestratorError, SettingsError
 from orchestrator.logs import is_json, json_line
 from orchestrator.triton import leftovers
+from orchestrator.triton.health_model import write_health_model
 from orchestrator.triton.supervisor import Supervisor
 
 __all__ = ["main"]
@@ -38,6 +40,11 @@ class _OwnTriton:
         )
         self.own_repository = Path(options.get("model-repository", ""))
         self.run_dir = claim.run_dir
+        told = claim.run_dir / "repository"
+        write_health_model(told, claim.run_dir)
+        command = [*command, f"--model-repository={told}"]
+        if "--load-model=*" not in command:
+            command.append(f"--load-model={HEALTH_MODEL}")
         self.server_id = claim.server_id
         self.grpc_url = f"127.0.0.1:{options.get('grpc-port', _GRPC_PORT)}"
         self.ended = None
@@ -55,6 +62,12 @@ class _OwnTriton:
 
     def restart(self) -> None:
         raise SettingsError("it is not started again from here")
+
+    def stop(self, number: int) -> None:
+        """Passes a signal on, once those who call it are told: their questions would hold it up."""
+        state = ModelHealth(state=State.DOWN, reason="Triton stops", soon=False)
+        Health(server_id=self.server_id, whole=state).write(self.run_dir)
+        self.process.send_signal(number)
 
 
 def main(arguments: list[str]) -> int:
@@ -80,7 +93,7 @@ def main(arguments: list[str]) -> int:
     try:
         server = _OwnTriton(given.command, claim)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, _: server.process.send_signal(number))
+            signal.signal(number, lambda number, _: server.stop(number))
         asyncio.run(_watch(server, hang_s=given.hang_timeout, drain_s=given.drain_timeout))
         return server.process.wait()
     finally:

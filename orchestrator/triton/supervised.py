@@ -20,10 +20,9 @@ from typing import Any, Final, TypeVar
 
 from orchestrator.engine.backend import Backend, InferRequest, InferResponse, RunsOn
 from orchestrator.engine.faults import WORKER_DIED
-from orchestrator.engine.health import Health, HealthFile, Loss
-from orchestrator.engine.heartbeat import Beat, was_begun
+from orchestrator.engine.health import KNOWN_S, Health, HealthSource, Loss
 from orchestrator.errors import BackendUnavailable, CallError, DeadlineExceeded, EndpointNotFound
-from orchestrator.triton.faults import StatusCause
+from orchestrator.triton.faults import NotBegun, StatusCause
 
 __all__ = ["SupervisedBackend"]
 
@@ -34,8 +33,6 @@ _PATIENCE_S: Final = 10.0
 _AGAIN_S: Final = 0.05
 _NOTICED_S: Final = 2.0
 """A death is noticed in that time; who hears of it earlier waits to know which calls it took along."""
-_KNOWN_S: Final = 25.0
-"""How long ago a worker may have died to be the one that a call met: its page is there for longer."""
 _NEVER_SENT: Final = re.compile(
     r"failed to connect to all addresses|unknown model: '.*' (is not found|has no available versions)"
 )
@@ -47,11 +44,13 @@ class SupervisedBackend:
     Args:
         backend: reaches the server; closed with this.
         health: of the server; None for one that nobody here watches.
+        alone: nothing else runs its models: what was not begun waits here until it can be. Otherwise it is a `NotBegun`.
     """
 
-    def __init__(self, backend: Backend, health: HealthFile | None) -> None:
+    def __init__(self, backend: Backend, health: HealthSource | None, *, alone: bool = True) -> None:
         self._backend = backend
-        self._file = health
+        self._source = health
+        self._alone = alone
         self._health = health.read() if health else Health()
         self._serial = max((loss.serial for loss in self._health.losses), default=0)
         self._attempts: defaultdict[str, set[_Attempt]] = defaultdict(set)
@@ -59,8 +58,8 @@ class SupervisedBackend:
         self._numbers = itertools.count()
 
     async def open(self) -> None:
-        if self._file is not None and self._watching is None:
-            self._watching = asyncio.create_task(self._watch(self._file))
+        if self._source is not None and self._watching is None:
+            self._watching = asyncio.create_task(self._watch(self._source))
         await self._backend.open()
 
     async def infer(self, request: InferRequest) -> InferResponse:
@@ -116,6 +115,8 @@ class SupervisedBackend:
             BackendUnavailable: that has failed, or takes too long.
         """
         while not (health := self._health.of(journey.model)).answers:
+            if not self._alone:
+                raise NotBegun(health.reason, soon=health.soon, retry_after_s=health.retry_s)
             if not health.soon or journey.patience_s <= 0:
                 raise BackendUnavailable(health.reason, retry_after_s=health.retry_s)
             await asyncio.sleep(_AGAIN_S)
@@ -127,10 +128,14 @@ class SupervisedBackend:
             CallError: it may not, or no longer.
         """
         begun = await self._may_have_begun(journey, failure) if attempt.lost is None else attempt.lost
+        if not begun and not self._alone and _was_never_sent(failure):
+            raise failure
         if isinstance(failure, EndpointNotFound) and not begun:  # we know that there is such a model
             failure = BackendUnavailable("the model is not loaded")
-        if begun or self._file is None or journey.patience_s <= _AGAIN_S:
+        if begun or self._source is None or not self._source.known or journey.patience_s <= _AGAIN_S:
             raise failure
+        if not self._alone:
+            raise NotBegun(failure.message, soon=True)
         await asyncio.sleep(_AGAIN_S)
 
     async def _may_have_begun(self, journey: "_Journey", error: CallError) -> bool:
@@ -140,21 +145,25 @@ class SupervisedBackend:
             return True
         if _NEVER_SENT.search(cause.text):
             return False
-        if not WORKER_DIED.search(cause.text) or was_begun(self._health.server_id, journey.request_id):
+        source = self._source
+        if source is None or not WORKER_DIED.search(cause.text) or source.was_begun(journey.request_id):
             return True
         for _ in range(round(_NOTICED_S / _LOOK_S)):
-            since_ns = time.monotonic_ns() - int(_KNOWN_S * 1e9)
+            since_ns = time.monotonic_ns() - int(KNOWN_S * 1e9)
             died = [loss.pid for loss in self._health.losses if loss.model == journey.model and loss.at_ns > since_ns]
             if died:
                 # Of a worker that is not ours, and has no page, nobody knows.
-                return any(Beat.read(self._health.server_id, pid) is None for pid in died)
+                beats = [source.beat(pid) for pid in died]
+                return any(beat is None or beat.has_begun(journey.request_id) for beat in beats)
             await asyncio.sleep(_LOOK_S)
         return True
 
-    async def _watch(self, file: HealthFile) -> None:
+    async def _watch(self, source: HealthSource) -> None:
         turn, heard = 0, deque[tuple[int, Loss]]()
         while True:
-            self._health = file.read()
+            before, self._health = self._health, source.read()
+            if before.server_id != self._health.server_id:
+                self._serial = 0  # another server, which counts anew
             for loss in self._health.losses:
                 if loss.serial > self._serial:
                     self._serial = loss.serial
@@ -167,12 +176,17 @@ class SupervisedBackend:
 
     def _lose(self, loss: Loss) -> None:
         """Lets the callers go whose calls were lost with a worker."""
-        beat = Beat.read(self._health.server_id, loss.pid)
+        beat = None if self._source is None else self._source.beat(loss.pid)
         for attempt in self._attempts[loss.model]:
             if attempt.sent_ns < loss.at_ns:
                 begun = loss.last if beat is None else beat.has_begun(attempt.request.request_id)
                 if begun or loss.last:
                     attempt.lose(begun=begun)
+
+
+def _was_never_sent(error: CallError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, StatusCause) and not cause.details and _NEVER_SENT.search(cause.text) is not None
 
 
 class _Journey:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from orchestrator.engine.health import TRITON, ModelHealth, State
-from orchestrator.engine.heartbeat import Beat
+from orchestrator.engine.heartbeat import Beat, beats_of
 from orchestrator.errors import OrchestratorError, ServerProcessError
 from orchestrator.triton.backoff import Backoff
 from orchestrator.triton.local_control import LocalControl
@@ -27,7 +27,7 @@ from orchestrator.triton.report import Report
 from orchestrator.triton.survey import Asked, Shortage, Survey, survey
 from orchestrator.triton.turns import Turns
 from orchestrator.triton.watch import ProcessWatch
-from orchestrator.triton.workers import WorkerProcess, worker_processes
+from orchestrator.triton.workers import WorkerProcess, dead_worker, worker_processes
 
 __all__ = ["Supervisor", "Watched"]
 
@@ -143,13 +143,15 @@ class Supervisor:
             await self._restart()
         if not self._server.running:
             return  # stopped, or its guard was killed: nothing is left to heal
+        pages = beats_of(self._server.server_id)  # before the list: who has a page by now is in it, or dead
         workers = await self._list()
         self._retired &= set(workers)
         self._watch.only((self._server.pid, *(worker.pid for worker in workers)))
         await self._kill_stuck(triton, workers)
         alive = set(self._serving(workers))
-        gone = self._known - alive
-        if alive != self._known or self._short or self._why:
+        strays = self._strays(pages, workers)
+        gone = (self._known - alive) | strays
+        if alive != self._known or strays or self._short or self._why:
             found = await survey(triton, self._serving_now)
             self._known = alive
             self._short = dict(found.short)
@@ -159,6 +161,14 @@ class Supervisor:
             self._why = {model: why for model, why in self._why.items() if model in self._repairs}
             self._tell()
         self._remains.sweep(workers)
+
+    def _strays(self, pages: Sequence[int], workers: Sequence[WorkerProcess]) -> set[WorkerProcess]:
+        """Workers that have begun and died between two looks; those whom Triton has ended have taken their pages along."""
+        seen = {worker.pid for worker in (*workers, *self._known)}
+        found = [
+            dead_worker(self._server.server_id, pid) for pid in pages if pid not in seen and not self._remains.has(pid)
+        ]
+        return {worker for worker in found if worker is not None}
 
     async def _list(self) -> Sequence[WorkerProcess]:
         return await asyncio.to_thread(self._processes, self._server.pid)
@@ -194,7 +204,9 @@ class Supervisor:
         self._remains.died(died)
         for worker in died:
             left = [each for each in alive if each.copy == worker.copy]
-            self._report.lost(worker.model, worker.pid, last=not left)
+            # Nobody knows whether a copy that was never seen had taken the place of the one that serves.
+            others = left if worker.started else [each for each in alive if each.model == worker.model]
+            self._report.lost(worker.model, worker.pid, last=not others)
             if worker.copy not in found.serving:  # it was about to go, and cannot end any more
                 self._retire(left)
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["WorkerProcess", "worker_processes"]
+from orchestrator.engine.heartbeat import command_line_of
+
+__all__ = ["WorkerProcess", "dead_worker", "worker_processes"]
 
 _STUB: Final = "triton_python_backend_stub"
 
@@ -17,7 +19,8 @@ class WorkerProcess:
 
     Attributes:
         pid: its process id.
-        started: clock ticks since the machine's start: two processes with one pid differ in it.
+        started: clock ticks since the machine's start: two processes with one pid differ in it. 0 where nobody has seen it
+            alive.
         entry: the `model.py` that it runs; the folders above it are version and model.
         segment: name of its shared memory.
         instance: Triton's name for it, such as `Iris_0_1`.
@@ -62,9 +65,24 @@ def worker_processes(server: int) -> list[WorkerProcess]:
     return [process for process in found if process is not None]
 
 
+def dead_worker(server_id: str, pid: int) -> WorkerProcess | None:
+    """A worker that nobody has seen alive, from the page that it has left; None where it has none.
+
+    Args:
+        server_id: of its server.
+    """
+    with contextlib.suppress(IndexError):
+        return _from_command_line(pid, 0, command_line_of(server_id, pid))
+    return None
+
+
 def _read(pid: int, started: int) -> WorkerProcess | None:
+    return _from_command_line(pid, started, Path("/proc", str(pid), "cmdline").read_bytes())
+
+
+def _from_command_line(pid: int, started: int, line: bytes) -> WorkerProcess | None:
     """From its command line: stub, model.py, segment, sizes, server, folder, ..., instance, runtime folder."""
-    words = Path("/proc", str(pid), "cmdline").read_bytes().split(b"\0")
+    words = line.split(b"\0")
     if not words[0].endswith(_STUB.encode()):
         return None
     entry, segment, instance = (os.fsdecode(word) for word in (words[1], words[2], words[8]))

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.engine.backend import InferRequest, InferResponse
 from orchestrator.errors import BackendUnavailable, CallError, SettingsError
 from orchestrator.triton.addresses import parse_addresses, resolved
-from orchestrator.triton.faults import from_status
+from orchestrator.triton.faults import NotBegun, from_status
 from orchestrator.triton.several import SeveralBackend
 from tests.virtual_time import run_virtually
 
@@ -26,8 +26,14 @@ class Machine:
         self.status: tuple[grpc.StatusCode, str] | None = None
         self.says: bool | None = True
         self.closed = False
+        self.takes_calls = True
+        self.broken = False
+        self.failure: CallError | None = None
 
     async def open(self) -> None: ...
+
+    def answers(self, model: str) -> bool:
+        return not self.broken
 
     async def server_ready(self) -> bool:
         if self.says is None:
@@ -40,6 +46,8 @@ class Machine:
     async def infer(self, request: InferRequest) -> InferResponse:
         self.calls += 1
         await asyncio.sleep(self.takes_s)
+        if self.failure is not None:
+            raise self.failure
         if self.status is not None:
             raise from_status(*self.status)
         return InferResponse({"by": np.array([self.address])})
@@ -133,6 +141,50 @@ def test_a_call_that_may_have_been_begun_is_not_repeated(code: grpc.StatusCode, 
             machine.status = code, text
         assert await tried.call() == {error: 1}
         assert sum(machine.calls for machine in tried.machines.values()) == 1
+
+    farm(test)
+
+
+def test_a_call_that_its_model_did_not_begin_goes_where_it_runs() -> None:
+    async def test(tried: Farm) -> None:
+        broken = tried.machines["a:1"]
+        broken.failure = NotBegun("m: 1 of 1 workers died", soon=True)
+        assert await tried.call(6) == {"b:1": 6}
+        assert broken.calls, "nobody knew yet"
+        broken.broken, broken.calls = True, 0
+        assert await tried.call(6) == {"b:1": 6}
+        assert not broken.calls
+
+    farm(test)
+
+
+def test_a_call_waits_for_the_repair_of_the_only_one() -> None:
+    async def test(tried: Farm) -> None:
+        machine, loop = tried.machines["a:1"], asyncio.get_running_loop()
+        machine.broken, machine.failure = True, NotBegun("m: 1 of 1 workers died", soon=True)
+        waiting = asyncio.create_task(tried.call())
+        await asyncio.sleep(2)
+        machine.broken, machine.failure = False, None
+        assert await waiting == {"a:1": 1}
+        machine.failure = NotBegun("m: crashes again and again", soon=False)
+        began = loop.time()
+        assert await tried.call() == {"NotBegun": 1}
+        assert loop.time() == began
+        machine.failure = NotBegun("m: 1 of 1 workers died", soon=True)
+        assert await tried.call() == {"NotBegun": 1}
+        assert 9 < loop.time() - began < 11
+        with pytest.raises(NotBegun):
+            await tried.backend.infer(InferRequest("m", {}, timeout_s=1))
+        assert loop.time() - began < 12.1
+
+    farm(test, "a:1")
+
+
+def test_one_that_is_known_to_stop_gets_no_calls_before_it_is_asked() -> None:
+    async def test(tried: Farm) -> None:
+        await tried.call()
+        tried.machines["a:1"].takes_calls = False
+        assert await tried.call(4) == {"b:1": 4}
 
     farm(test)
 

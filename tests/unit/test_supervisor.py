@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import os
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -42,7 +43,7 @@ class World:
     """
 
     run_dir: Path
-    server_id: str = dataclasses.field(default_factory=lambda: f"orchestrator-{next(_numbers)}-unit")
+    server_id: str = dataclasses.field(default_factory=lambda: f"orchestrator-{os.getpid()}-{next(_numbers)}-unit")
     serving: dict[str, tuple[str, int]] = dataclasses.field(default_factory=lambda: {"m": ("1", 2)})
     workers: list[WorkerProcess] = dataclasses.field(default_factory=list)
     loads: list[str] = dataclasses.field(default_factory=list)
@@ -90,7 +91,15 @@ class World:
 
     def say_beat(self, worker: WorkerProcess, *, turn_s: float, since_s: float = 0, calls: int = 0) -> None:
         page = struct.pack("<QQII", int(turn_s * 1e9), int(since_s * 1e9), calls, 0)
-        beat_path(self.server_id, worker.pid).write_bytes(page.ljust(4096, b"\0"))
+        words = [
+            "/stubs/triton_python_backend_stub",
+            str(worker.entry),
+            f"/{worker.segment}",
+            *"12345",
+            worker.instance,
+        ]
+        line = b"".join(word.encode() + b"\0" for word in words)
+        beat_path(self.server_id, worker.pid).write_bytes(page.ljust(4096, b"\0") + line.ljust(4096, b"\0"))
 
     @property
     def health(self) -> Health:
@@ -221,6 +230,24 @@ def test_a_model_without_any_worker_is_down_until_it_is_loaded(world: World) -> 
             await asyncio.sleep(5)
             assert world.health.of("m").state is State.SERVING
             assert world.loads == ["m"]
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_worker_that_nobody_has_seen_alive_is_missed_too(world: World, left: int) -> None:
+    async def main() -> None:
+        (known, *_), world.serving["m"] = world.of("m"), ("1", left)
+        world.workers = [known] * left
+        async with supervised(world):
+            # Of a version that was about to take the place of the one that serves.
+            worker = dataclasses.replace(known, pid=next(_pids), entry=known.entry.parents[1] / "2/model.py")
+            world.say_beat(worker, turn_s=1000)
+            await asyncio.sleep(1.1)
+            assert [(loss.model, loss.pid, loss.last) for loss in world.health.losses] == [("m", worker.pid, not left)]
+            await asyncio.sleep(60)
+            assert world.health.deaths == {"m": 1}, "once"
+            assert not beats_of(world.server_id)
 
     run_virtual(main())
 
