@@ -88,11 +88,19 @@ class Stack:
     def log(self, service: str) -> str:
         return self.compose("logs", "--no-color", "--no-log-prefix", service)
 
-    def kill(self, container: str, name: str = "") -> None:
-        """kill -9 from outside, of pid 1 or of the process of that name: `docker kill` would keep it from coming again."""
+    def kill(self, container: str, name: str = "", *, having: str = "") -> None:
+        """kill -9 from outside: `docker kill` would keep it from coming again.
+
+        Args:
+            name: of the process; pid 1 where it is empty.
+            having: what its command line has, too.
+        """
         if name:
-            rows = self.engine.docker("top", container, "-o", "pid,comm").splitlines()[1:]
-            (pid,) = [int(row.split()[0]) for row in rows if row.split()[1] == name]
+            rows = [
+                row.split(maxsplit=2)
+                for row in self.engine.docker("top", container, "-o", "pid,comm,args").splitlines()
+            ]
+            (pid,) = [int(row[0]) for row in rows[1:] if row[1] == name and having in row[2]]
         else:
             pid = int(self.inspect(container)["State"]["Pid"])
         os.kill(pid, signal.SIGKILL)

@@ -188,13 +188,15 @@ def test_a_worker_inside_triton_is_killed_and_replaced(stack: Stack) -> None:
     with Callers([url]) as callers:
         time.sleep(2)
         killed_s = time.monotonic()
-        stack.kill(triton, "triton_python_b")
+        stack.kill(triton, "triton_python_b", having="/models/Iris/")
         time.sleep(6)
     assert_nothing_lost(callers)
     assert len(callers.failures) <= 2 * callers.count
     assert callers.answered(killed_s + 5)
     assert stack.inspect(triton)["RestartCount"] == restarts
     assert "Iris: whole again after" in stack.log("triton")
+    metrics = httpx2.get(f"{url}/metrics").text
+    assert 'orchestrator_worker_deaths_total{what="Iris"} 1.0' in metrics, "the front-end knows of it from inside"
     print(f"\na worker killed: {callers.told()}")
 
 

@@ -19,7 +19,7 @@ from orchestrator.triton import Control, TritonBackend, find_install
 from orchestrator.triton.command import Ports, ServerOptions, command_line, environment, free_ports
 from orchestrator.triton.install import lay_out_backends
 from orchestrator.triton.preflight import preflight
-from tests.e2e.serving import eventually, gone, name_of
+from tests.e2e.serving import command_of, eventually, gone
 
 pytestmark = pytest.mark.e2e
 
@@ -94,7 +94,9 @@ def ready(url: str) -> bool:
 
 
 def stubs(process: "subprocess.Popen[str]") -> set[psutil.Process]:
-    return {each for each in psutil.Process(process.pid).children(recursive=True) if "python_b" in name_of(each)}
+    """The model's; another one tells of their health."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    return {each for each in family if any("/models/pid/" in word for word in command_of(each)[1:2])}
 
 
 def test_a_dead_worker_is_replaced_and_the_end_is_tritons(triton: tuple["subprocess.Popen[str]", str]) -> None:
