@@ -25,7 +25,7 @@ from orchestrator.settings import Settings
 from orchestrator.spec import Placement, ServiceSpec, Traffic
 from orchestrator.triton import Control, ServerOptions, TritonBackend, TritonServer, probe_server
 from orchestrator.triton.addresses import parse_addresses, resolved
-from orchestrator.triton.container import CPU_IMAGE, GPU_IMAGE, TritonContainer
+from orchestrator.triton.container import CPU_IMAGE, GPU_IMAGE, REPOSITORY_PREFIX, TritonContainer
 from orchestrator.triton.local_control import LocalControl
 from orchestrator.triton.turns import Turns
 from orchestrator.worker.source import SERVICE_PATH_VARIABLE
@@ -169,7 +169,7 @@ def _container(definition: Definition, working_dir: Path) -> Generator[Engine, N
     )
     image = Settings.load().triton_image or (GPU_IMAGE if gpu else CPU_IMAGE)
     with (
-        tempfile.TemporaryDirectory(prefix="orchestrator-docker-") as folder,
+        tempfile.TemporaryDirectory(prefix=REPOSITORY_PREFIX) as folder,
         TritonContainer(image, gpu=gpu) as triton,
     ):
         repository = Path(folder)

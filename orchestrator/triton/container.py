@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import socket
 import threading
 from collections import deque
@@ -16,12 +17,15 @@ if TYPE_CHECKING:
     from docker.client import DockerClient
     from docker.models.containers import Container
 
-__all__ = ["CPU_IMAGE", "GPU_IMAGE", "TritonContainer"]
+__all__ = ["CPU_IMAGE", "GPU_IMAGE", "REPOSITORY_PREFIX", "TritonContainer"]
 
 CPU_IMAGE: Final = "orchestrator/triton-cpu"
 GPU_IMAGE: Final = "orchestrator/triton-gpu"
 _OWNER: Final = "orchestrator.owner"
 """Label of a container: the process that it belongs to, and when that began."""
+_REPOSITORY: Final = "orchestrator.repository"
+"""Label: the folder of its models, which goes with it where the name begins so."""
+REPOSITORY_PREFIX: Final = "orchestrator-docker-"
 _GRPC, _METRICS = 8001, 8002
 _TRIES: Final = 5
 _KEPT_LINES: Final = 40
@@ -148,7 +152,7 @@ class TritonContainer:
                 str(service): {"bind": "/service", "mode": "ro"},
             },
             ports={f"{_GRPC}/tcp": ("127.0.0.1", port), f"{_METRICS}/tcp": ("127.0.0.1", port + 1)},
-            labels={_OWNER: _owner(os.getpid())},
+            labels={_OWNER: _owner(os.getpid()), _REPOSITORY: str(repository)},
             user=_USER,
             init=True,
             read_only=True,
@@ -196,7 +200,7 @@ def _no_engine(error: Exception) -> SettingsError:
 
 
 def _remove_orphans(client: Any) -> None:
-    """Removes the containers of processes that were killed before they could."""
+    """Removes the containers of processes that were killed before they could, and the repositories that were made for them."""
     from docker.errors import DockerException
 
     for container in client.containers.list(all=True, filters={"label": _OWNER}):
@@ -205,6 +209,9 @@ def _remove_orphans(client: Any) -> None:
         if not (pid.isdigit() and _owner(int(pid)) == owner):
             with contextlib.suppress(DockerException):
                 container.remove(force=True, v=True)
+                folder = Path(container.labels.get(_REPOSITORY, ""))
+                if folder.name.startswith(REPOSITORY_PREFIX):
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _owner(pid: int) -> str:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -68,9 +69,13 @@ def test_what_a_killed_command_left_goes_with_the_next_start(engine: Engine) -> 
         server.process.kill()
         server.process.wait()
         (orphan,) = containers(engine)
+        label = '{{index .Config.Labels "orchestrator.repository"}}'
+        folder = Path(engine.docker("inspect", "--format", label, orphan).strip())
+        assert (folder / "Iris/config.pbtxt").is_file()
     with Serving("service:Iris", "--triton", "docker", working_dir=IRIS, within=within(engine)) as server:
         assert species(server.url) == 200
         assert orphan not in containers(engine)
+        assert not folder.exists()
 
 
 @pytest.mark.parametrize(
