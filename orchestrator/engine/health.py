@@ -201,6 +201,11 @@ class HealthSource(Protocol):
         """Whether anybody watches the server, and tells."""
         ...
 
+    @property
+    def late_s(self) -> float:
+        """How long after a death it may not know which calls the worker had begun."""
+        ...
+
     def read(self) -> Health:
         """What was last said; a server that nobody watches is well."""
         ...
@@ -229,6 +234,10 @@ class HealthFile:
     @property
     def known(self) -> bool:
         return True
+
+    @property
+    def late_s(self) -> float:
+        return 0.0  # the pages are here
 
     def beat(self, pid: int) -> Beat | None:
         return Beat.read(self._health.server_id, pid)

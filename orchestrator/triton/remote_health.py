@@ -18,6 +18,8 @@ __all__ = ["FleetHealth", "RemoteHealth"]
 _ANSWER_S: Final = 8.0
 """The model answers after 5 s at the latest, unless its worker has died."""
 _AGAIN_S: Final = 0.5
+_LATE_S: Final = 1.5
+"""A supervisor misses a worker within a second, also one that it has never seen."""
 _NOBODY_S: Final = 10.0
 """Until a Triton without such a model is asked again: it may have been started anew, with one."""
 
@@ -38,6 +40,10 @@ class RemoteHealth:
     @property
     def known(self) -> bool:
         return bool(self._digest)
+
+    @property
+    def late_s(self) -> float:
+        return _LATE_S
 
     @property
     def is_open(self) -> bool:

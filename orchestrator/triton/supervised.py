@@ -127,7 +127,7 @@ class SupervisedBackend:
         Raises:
             CallError: it may not, or no longer.
         """
-        begun = await self._may_have_begun(journey, failure) if attempt.lost is None else attempt.lost
+        begun = await self._may_have_begun(journey, attempt, failure) if attempt.lost is None else attempt.lost
         if not begun and not self._alone and _was_never_sent(failure):
             raise failure
         if isinstance(failure, EndpointNotFound) and not begun:  # we know that there is such a model
@@ -138,7 +138,7 @@ class SupervisedBackend:
             raise NotBegun(failure.message, soon=True)
         await asyncio.sleep(_AGAIN_S)
 
-    async def _may_have_begun(self, journey: "_Journey", error: CallError) -> bool:
+    async def _may_have_begun(self, journey: "_Journey", attempt: "_Attempt", error: CallError) -> bool:
         """Whether a worker may have begun a call that has failed; only what Triton itself says of it can tell."""
         cause = error.__cause__
         if not isinstance(cause, StatusCause) or cause.details:
@@ -146,14 +146,17 @@ class SupervisedBackend:
         if _NEVER_SENT.search(cause.text):
             return False
         source = self._source
-        if source is None or not WORKER_DIED.search(cause.text) or source.was_begun(journey.request_id):
+        if source is None or not source.known:
             return True
-        for _ in range(round(_NOTICED_S / _LOOK_S)):
+        if not WORKER_DIED.search(cause.text) or source.was_begun(journey.request_id):
+            return True
+        for turn in range(round(_NOTICED_S / _LOOK_S)):
             since_ns = time.monotonic_ns() - int(KNOWN_S * 1e9)
-            died = [loss.pid for loss in self._health.losses if loss.model == journey.model and loss.at_ns > since_ns]
-            if died:
+            died = [loss for loss in self._health.losses if loss.model == journey.model and loss.at_ns > since_ns]
+            # One that died before it was sent may not be the one that had it.
+            if died and (died[-1].at_ns > attempt.sent_ns or turn * _LOOK_S >= source.late_s):
                 # Of a worker that is not ours, and has no page, nobody knows.
-                beats = [source.beat(pid) for pid in died]
+                beats = [source.beat(loss.pid) for loss in died]
                 return any(beat is None or beat.has_begun(journey.request_id) for beat in beats)
             await asyncio.sleep(_LOOK_S)
         return True

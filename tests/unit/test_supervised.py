@@ -299,6 +299,43 @@ def test_what_triton_would_wait_for_for_ever_is_given_up(tmp_path: Path, late: b
     assert [rest.cancelled() for rest in backend.rests] == [late]
 
 
+class Remote(HealthFile):
+    """Knows of pages only what losses say."""
+
+    late_s = 0.3
+
+    def was_begun(self, request_id: str) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("dies_again", [False, True])
+def test_a_death_that_is_not_known_yet_is_waited_for(tmp_path: Path, dies_again: bool) -> None:
+    """The call may have met another worker than the one whose death is known."""
+    page(1)
+    page(2, "id")
+    lost(last=False).write(tmp_path)
+
+    async def main() -> InferResponse:
+        backend = SupervisedBackend(Scripted(DIED, ANSWER), Remote(tmp_path))
+        await backend.open()
+        if dies_again:
+            both = (*lost(last=False).losses, *lost(last=False, serial=2, pid=2).losses)
+            again = Health(server_id=SERVER, losses=both)
+            asyncio.get_running_loop().call_later(0.1, again.write, tmp_path)
+        try:
+            return await backend.infer(InferRequest("m", {}, request_id="id", timeout_s=20))
+        finally:
+            await backend.close()
+
+    began = time.monotonic()
+    if dies_again:
+        with pytest.raises(BackendUnavailable):
+            asyncio.run(main())
+    else:
+        assert asyncio.run(main()) is ANSWER
+        assert time.monotonic() - began > 0.3
+
+
 def read_stream(folder: Path, backend: Scripted, meanwhile: Callable[[], Any]) -> tuple[int, CallError | None]:
     async def main() -> tuple[int, CallError | None]:
         own, count = SupervisedBackend(backend, HealthFile(folder)), 0
