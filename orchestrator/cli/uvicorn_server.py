@@ -19,6 +19,8 @@ __all__ = ["FrontendServer", "refuse_connections"]
 
 _LINGER_S: Final = 0.15
 """For connections that are being made to become connections, and then for their first request to come."""
+_FIRST_S: Final = 1.0
+"""The same on a busy machine: for connections that have not had any request."""
 _SO_ATTACH_FILTER: Final = 26
 _ANY_BUT_SYN: Final = (
     (0x30, 0, 0, 13),  # the flags of TCP's header
@@ -85,14 +87,24 @@ class FrontendServer(uvicorn.Server):
             for sock in sockets or ():
                 refuse_connections(sock)
             await asyncio.sleep(_LINGER_S)
-            for server in self.servers:
-                server.close()
-            for sock in sockets or ():
-                sock.close()
-            await asyncio.sleep(_LINGER_S)
+        for server in self.servers:
+            server.close()
+        for sock in sockets or ():
+            sock.close()
+        await self._answer_what_comes_yet()
         await super().shutdown(sockets)
         if self._watching is not None:
             self._watching.cancel()
+
+
+    async def _answer_what_comes_yet(self) -> None:
+        """Waits for requests on connections that have been accepted: closing one without a word looks like a crash."""
+        end = asyncio.get_running_loop().time() + _FIRST_S
+        await asyncio.sleep(_LINGER_S)
+        while asyncio.get_running_loop().time() < end and not self.force_exit:
+            if all(getattr(each, "cycle", each) is not None for each in self.server_state.connections):
+                break
+            await asyncio.sleep(_LINGER_S / 10)
 
 
 def _connections_possible() -> int:

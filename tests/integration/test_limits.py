@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -329,3 +330,22 @@ def test_the_limits_hold_with_tls(tmp_path: Path) -> None:
         with Raw(address, context) as raw:
             raw.send(CALL)
             assert raw.status() == 200
+
+
+def test_a_server_that_stops_answers_the_first_request_of_a_connection_that_it_has() -> None:
+    """Its client sees a crash otherwise: a new front-end that takes the port over never hears of the connection."""
+    statuses = []
+
+    def late(raw: Raw) -> None:
+        time.sleep(0.5)  # the server has been told to stop
+        raw.send(CALL)
+        statuses.append(raw.status())
+
+    with ThreadPoolExecutor(1) as pool:
+        with served() as address:
+            raw = Raw(address)
+            assert answers(address)  # so that it has been accepted
+            sent = pool.submit(late, raw)
+        with raw:
+            sent.result(20)
+    assert statuses == [200]
