@@ -96,7 +96,6 @@ class FrontendServer(uvicorn.Server):
         if self._watching is not None:
             self._watching.cancel()
 
-
     async def _answer_what_comes_yet(self) -> None:
         """Waits for requests on connections that have been accepted: closing one without a word looks like a crash."""
         end = asyncio.get_running_loop().time() + _FIRST_S

@@ -18,6 +18,8 @@ _LINE_CHARS = 4000
 _TAIL_LINES = 200
 # Severity, month and day, time, thread, source: I1121 01:09:25.074801 5270 cache_manager.cc:174] ...
 _OWN = re.compile(r"(?P<level>[IWEF])\d{4} [\d:.]+\s+\d+ (?P<source>\w+\.(?:cc|h):\d+)\] ?(?P<text>.*)")
+# Triton writes a line and its end one after the other, and a worker may come in between: what it says follows the quote.
+_BROKEN_INTO = re.compile(r'([IWEF]\d{4} [\d:.]+\s+\d+ \w+\.(?:cc|h):\d+\] "(?:[^"\\]|\\.)*")(.+)')
 _LEVELS: Final = {"I": "info", "W": "warning", "E": "error", "F": "critical"}
 _HARMLESS = (
     "CudaDriverHelper has not been initialized",  # no GPU
@@ -79,11 +81,16 @@ class Output:
         with contextlib.suppress(ValueError, OSError):  # closed under us
             while raw := self._stream.readline(_LINE_BYTES):
                 line = raw.decode("utf-8", "replace").rstrip("\r\n")
-                self._tail.append(line[:_LINE_CHARS])
-                if self._log is not None and self._worth_reading(line):
-                    # A fault of the receiver must not end the reading: Triton would stop on a full pipe.
-                    with contextlib.suppress(Exception):
-                        self._log(line)
+                broken = _BROKEN_INTO.fullmatch(line)
+                for each in broken.groups() if broken else (line,):
+                    self._take(each)
+
+    def _take(self, line: str) -> None:
+        self._tail.append(line[:_LINE_CHARS])
+        if self._log is not None and self._worth_reading(line):
+            # A fault of the receiver must not end the reading: Triton would stop on a full pipe.
+            with contextlib.suppress(Exception):
+                self._log(line)
 
     def _worth_reading(self, line: str) -> bool:
         match = _OWN.match(line)

@@ -100,6 +100,15 @@ def test_only_what_a_person_should_see_is_handed_on() -> None:
     assert output.last_error() == "failed to start HTTP service: '127.0.0.1:1' already in use"
 
 
+def test_what_a_worker_says_in_the_middle_of_tritons_line_is_not_lost() -> None:
+    line = 'I1126 09:00:00.591945 5917 server.cc:321] "Timeout 4: \\"Found\\" 0 model versions"'
+    lines: list[str] = []
+    output = Output(io.BytesIO(f"{line}Async stops; cancelled []\n\n{line}\n".encode()), lines.append)
+    output.join(5)
+    assert lines == ["Async stops; cancelled []"]
+    assert output.tail == (line, "Async stops; cancelled []", "", line)
+
+
 def test_the_tail_is_bounded() -> None:
     output = Output(io.BytesIO(b"".join(b"line %d\n" % index for index in range(1000)) + b"x" * 100_000), None)
     output.join(5)
