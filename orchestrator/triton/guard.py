@@ -11,11 +11,13 @@ It ends in one way, whatever the cause (a stop order, the orchestrator's death, 
 bounded wait, SIGKILL to whatever is left below, removal of the shared memory and of the run directory. Its exit code is
 Triton's, or 128 + the number of the signal that ended Triton.
 
-    guard.py GRACE_S SHM_PREFIX RUN_DIR LOCK_FD [--group] [--hold] PROGRAM [ARGUMENT...]
+    guard.py GRACE_S SHM_PREFIX RUN_DIR LOCK_FD [--group] [--hold] [--files] PROGRAM [ARGUMENT...]
 
 With `--group` the program leads a process group of its own, and all of that gets the SIGTERM and the time to end.
 With `--hold` a program that ends by itself is not the end: what it left is killed and its shared memory removed, its exit
 code is written to `RUN_DIR/ended`, and the guard waits for the order to start it again.
+With `--files` the program may open as many files as the system allows, up to 65536: each call that Triton has takes a
+connection.
 
 Orders are lines on stdin: `stop SECONDS` gives Triton that long to end, `stop 0` kills it; `start` starts it again.
 """
@@ -33,6 +35,7 @@ SHM = "/dev/shm"  # noqa: S108
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 1.0
+MOST_FILES = 65_536
 REAP_S = 2.5  # a process in an uninterruptible wait is left to init after that
 
 
@@ -41,13 +44,24 @@ def prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), f"prctl({option})")
 
 
-def spawn(command: list[str], pid_file: str, group: bool) -> int:
+def allow_files() -> None:
+    """Raises the soft limit of this process, which may be 1024."""
+    import resource  # only where it is needed
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def spawn(command: list[str], pid_file: str, group: bool, files: bool) -> int:
     """Starts the server below this process; its stdout and stderr are the guard's.
 
     Args:
         command: the program's path and its arguments.
         pid_file: where the server's pid goes before its first instruction.
         group: it leads a process group.
+        files: it may open many.
 
     Returns:
         The server's pid.
@@ -70,6 +84,8 @@ def spawn(command: list[str], pid_file: str, group: bool) -> int:
             os._exit(1)
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
+        if files:
+            allow_files()
         # SIGPIPE stays ignored: when the reader of the log has died, a log line must not end the graceful exit.
         with open(pid_file, "w", encoding="ascii") as file:
             file.write(str(os.getpid()))
@@ -226,8 +242,8 @@ def main(arguments: list[str]) -> int:
     flags = set()
     while command[0].startswith("--"):
         flags.add(command.pop(0))
-    grouped, held = "--group" in flags, "--hold" in flags
-    server = spawn(command, f"{run_dir}/pid", grouped)
+    grouped, held, files = (flag in flags for flag in ("--group", "--hold", "--files"))
+    server = spawn(command, f"{run_dir}/pid", grouped, files)
     code = None
     while code is None and orders.end is None:
         orders.wait(POLL_S)
@@ -235,7 +251,7 @@ def main(arguments: list[str]) -> int:
         if held and code is not None and orders.end is None:
             hold(orders, shm_prefix, run_dir, code)
             if orders.end is None:
-                server, code = spawn(command, f"{run_dir}/pid", grouped), None
+                server, code = spawn(command, f"{run_dir}/pid", grouped, files), None
     stopped = code is None
     if stopped:
         (os.killpg if grouped else os.kill)(server, signal.SIGTERM)

@@ -23,6 +23,8 @@ __all__ = ["HttpCalls"]
 _CONNECT_S: Final = 2.0
 _CLOSE_S: Final = 1.0
 _KEPT: Final = 4
+_MOST: Final = 256
+"""Calls at once, each on a connection of its own: Triton may have no more than 1024 files, and other front-ends."""
 _IDLE_S: Final = 10.0
 """Connections that were idle for so long are closed, down to `_KEPT`."""
 _CLOSED: Final = "the connection to Triton was closed during the call"
@@ -46,6 +48,11 @@ class HttpCalls:
         self._busy: set[Connection] = set()
         self._trimming: asyncio.TimerHandle | None = None
         self._closed = False
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more call is better sent here than by gRPC, which needs one connection for all."""
+        return len(self._busy) < _MOST
 
     async def infer(self, request: InferRequest, number: int) -> InferResponse:
         """Runs a model that gives one answer; who leaves is released at once, and the call runs on.

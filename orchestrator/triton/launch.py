@@ -83,7 +83,7 @@ class Run:
             )
             guard = [sys.executable, "-I", "-S", _GUARD, orphan_grace_s, claim.shm_prefix, claim.run_dir, claim.lock_fd]
             self._guard = subprocess.Popen(
-                [*map(str, guard), *(["--hold"] if hold else []), *command],
+                [*map(str, guard), "--files", *(["--hold"] if hold else []), *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -22,6 +22,7 @@ from orchestrator.engine.heartbeat import SERVER_ID_VARIABLE
 from orchestrator.errors import OrchestratorError, SettingsError
 from orchestrator.logs import is_json, json_line
 from orchestrator.triton import leftovers
+from orchestrator.triton.guard import allow_files
 from orchestrator.triton.health_model import write_health_model
 from orchestrator.triton.supervisor import Supervisor
 
@@ -48,6 +49,7 @@ class _OwnTriton:
         self.server_id = claim.server_id
         self.grpc_url = f"127.0.0.1:{options.get('grpc-port', _GRPC_PORT)}"
         self.ended = None
+        allow_files()
         self.process = subprocess.Popen(command, env={**os.environ, SERVER_ID_VARIABLE: claim.server_id})
 
     @property

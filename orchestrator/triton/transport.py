@@ -69,7 +69,7 @@ class TritonBackend:
         connection = self._open()
         number = connection.enter()
         try:
-            if self._http is not None and number and has_path(request.model):
+            if self._http is not None and number and self._http.has_room and has_path(request.model):
                 return await self._http.infer(request, number)
             call = connection.infer(encode_request(request, number))
             answer = await connection.calls.answer(call, request.timeout_s, told=number != 0, runs_on=request.runs_on)

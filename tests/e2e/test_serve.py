@@ -1,9 +1,12 @@
 """`orchestrator serve` on the real Triton: what its users and their Triton clients see, and what it leaves behind."""
 
+import asyncio
 import json
 import re
+import resource
 import signal
 import urllib.request
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -59,6 +62,25 @@ def test_plain_triton_clients_call_async_services_many_at_once(protocol: str) ->
             assert list(pool.map(lambda _: infer("meet", "count", count, "INT64").tolist(), range(8))) == [[[8]]] * 8
         with pytest.raises(InferenceServerException, match="not this"):
             infer("refuse", "text", text, "BYTES")
+
+
+def test_more_calls_are_under_way_than_a_process_may_have_files_by_default() -> None:
+    count, (soft, hard) = 1200, resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))  # the server begins with it
+    try:
+        server = Serving("walk:Steps")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4 * count)), hard))
+
+    async def meet() -> Counter[int]:
+        limits = httpx2.Limits(max_connections=count, max_keepalive_connections=count)
+        async with httpx2.AsyncClient(base_url=server.url, limits=limits, timeout=60) as http:
+            answers = await asyncio.gather(*(http.post("/meet", json={"count": count}) for _ in range(count)))
+        return Counter(answer.status_code for answer in answers)
+
+    with server:
+        assert asyncio.run(meet()) == {200: count}
+        assert "Too many open files" not in server.log
 
 
 def test_batches_form_and_every_client_gets_its_own_rows() -> None:
