@@ -197,9 +197,9 @@ class Admission:
         place = Place(size, caller.priority, caller.client, loop.create_future())
         self._room.add(place)
         self._observer.length(len(self._room))
-        timer = loop.call_later(
-            max(0.0, min(self._queue_timeout_s, caller.deadline - began)), self._expire, place, caller.deadline
-        )
+        left_s = max(0.0, caller.deadline - began)
+        # Which of them it was is decided now: a timer may be early by a millisecond.
+        timer = loop.call_later(min(self._queue_timeout_s, left_s), self._expire, place, self._queue_timeout_s < left_s)
         try:
             ticket: Ticket = await place.call
         except asyncio.CancelledError:
@@ -213,8 +213,8 @@ class Admission:
         self._observer.waited(self._clock() - began)
         return ticket
 
-    def _expire(self, place: "Place[asyncio.Future[Ticket]]", deadline: float) -> None:
-        if self._queue_timeout_s < math.inf and deadline > self._clock():
+    def _expire(self, place: "Place[asyncio.Future[Ticket]]", queued_too_long: bool) -> None:
+        if queued_too_long:
             error: CallError = Overloaded(
                 f"{self._name} is busy: the call has waited {self._queue_timeout_s:g} s", retry_after_s=self._mean_s
             )

@@ -182,6 +182,22 @@ async def test_who_is_let_in_and_waits_too_long_hears_which_it_was() -> None:
 
 
 @virtually
+async def test_a_timer_that_is_early_does_not_blame_the_queue() -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    # The clock is always a little before the loop's, as after a timer that was early.
+    slow = Admission(
+        "Shop", Capacity(units=1, queue=10), Counts(), queue_timeout_s=3,
+        clock=lambda: began + (loop.time() - began) * 0.999,
+    )  # fmt: skip
+    busy = asyncio.create_task(run(slow, 9, caller()))
+    await asyncio.sleep(0)
+    assert await run(slow, 1, caller(patience_s=2)) == "DeadlineExceeded at 2"
+    assert await run(slow, 1, caller()) == "Overloaded at 5"
+    await busy
+
+
+@virtually
 async def test_urgent_calls_overtake_and_displace() -> None:
     door, counts = admission(units=1, queue=2)
     none, low, high = caller(), caller(priority=Priority.LOW), caller(priority=Priority.HIGH)
