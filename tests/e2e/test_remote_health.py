@@ -143,7 +143,7 @@ def test_a_stream_that_is_lost_with_its_worker_ends_with_an_error(tmp_path: Path
 def test_calls_that_wait_for_a_dead_worker_are_answered_by_the_next(tmp_path: Path) -> None:
     with served(tmp_path, "OneByOne") as (_, server), ThreadPoolExecutor(8) as pool:
         pid = worker(server)
-        answers = [pool.submit(ask, server, 1.0) for _ in range(4)]
+        answers = [pool.submit(ask, server, 2.0) for _ in range(4)]
         assert eventually(lambda: (tmp_path / "begun").read_text() == "xx", 10)
         os.kill(pid, signal.SIGKILL)
         statuses = Counter(each.result().status_code for each in answers)
