@@ -167,6 +167,7 @@ class TritonBackend:
                 connected.close()
             else:
                 rest = asyncio.ensure_future(drained(connected))
+                rest.add_done_callback(lambda _: connected.close())  # also where it was cancelled before it had begun
                 connection.keep(rest)
                 rests.add(rest)
 
