@@ -143,9 +143,14 @@ class Concurrent:
                 yield chunk
         finally:
             if hasattr(chunks, "close"):
-                await self._in_thread(chunks.close)
+                await self._in_thread(chunks.close, always=True)
 
-    async def _in_thread(self, function: Callable[[], T]) -> T:
+    async def _in_thread(self, function: Callable[[], T], *, always: bool = False) -> T:
+        """Runs a function in a thread.
+
+        Args:
+            always: it is run also where the task is cancelled while it waits for the thread.
+        """
         context = contextvars.copy_context()
         context.run(current_instance.set, self._running.instance)
         work = self._threads.submit(context.run, self._worked, function)
@@ -153,7 +158,7 @@ class Concurrent:
         try:
             return await asyncio.shield(outcome)
         except asyncio.CancelledError:
-            if not work.cancel():  # it runs: the call's place is taken until it ends
+            if always or not work.cancel():  # it runs: the call's place is taken until it ends
                 await asyncio.wait((outcome,))
                 if not outcome.cancelled():
                     outcome.exception()  # asyncio: somebody has looked at it

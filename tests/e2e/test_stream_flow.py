@@ -94,7 +94,7 @@ async def made_at_rest(server: Serving, name: str) -> int:
 async def ends(server: Serving, name: str) -> float:
     """Waits until a generator has been closed, and returns how long that took."""
     began = time.perf_counter()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(10):
         while not (await call(server.url, "/has_ended", {"name": name})).json():
             await asyncio.sleep(0.02)
     return time.perf_counter() - began
